@@ -1,0 +1,98 @@
+"""charjax: character-level recurrent language models in JAX."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from charjax import cells
+from charjax.errors import (
+    CharjaxError,
+    CheckpointError,
+    ConfigError,
+    MissingTextError,
+    TextError,
+    TrainingError,
+)
+
+if TYPE_CHECKING:
+    from charjax.checkpoint import load
+    from charjax.config import default_config
+    from charjax.model import (
+        ModelSpec,
+        Params,
+        apply,
+        init,
+        initial_carry,
+        loss,
+        num_parameters,
+    )
+    from charjax.novelty import novel_share
+    from charjax.sampling import sample, stream
+    from charjax.scoring import evaluate, next_chars, score
+    from charjax.text.vocab import Vocab
+    from charjax.training import Run, Stopped, train
+
+__version__ = "0.1.0"
+
+# Imported when first used, so that sampling does not wait for the training libraries.
+_HOMES = {
+    "load": "checkpoint",
+    "default_config": "config",
+    "ModelSpec": "model",
+    "Params": "model",
+    "apply": "model",
+    "init": "model",
+    "initial_carry": "model",
+    "loss": "model",
+    "num_parameters": "model",
+    "novel_share": "novelty",
+    "sample": "sampling",
+    "stream": "sampling",
+    "evaluate": "scoring",
+    "next_chars": "scoring",
+    "score": "scoring",
+    "Vocab": "text.vocab",
+    "Run": "training",
+    "Stopped": "training",
+    "train": "training",
+}
+
+__all__ = [
+    "CharjaxError",
+    "CheckpointError",
+    "ConfigError",
+    "MissingTextError",
+    "ModelSpec",
+    "Params",
+    "Run",
+    "Stopped",
+    "TextError",
+    "TrainingError",
+    "Vocab",
+    "apply",
+    "cells",
+    "default_config",
+    "evaluate",
+    "init",
+    "initial_carry",
+    "load",
+    "loss",
+    "next_chars",
+    "novel_share",
+    "num_parameters",
+    "sample",
+    "score",
+    "stream",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'charjax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"charjax.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,276 @@
+"""The command line: `charjax sample|next|score|novel|inspect|list|prepare`."""
+
+import argparse
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from charjax.errors import CharjaxError, MissingTextError, TextError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status.
+
+    Args:
+      argv: the arguments; those of the process by default.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        for file in args.imports:
+            _import_file(file)
+        args.run(args)
+        sys.stdout.flush()
+    except CharjaxError as error:
+        print(f"charjax: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; keep the exit from flushing into it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _sample(args: argparse.Namespace) -> None:
+    from charjax import load, sample, stream
+
+    params = load(args.path, which=args.which)
+    prime = _read_bytes(args.prime_file) if args.prime_file else args.prime
+    if isinstance(prime, bytes) and params.vocab.encoding == "utf-8":
+        prime = _decode(prime, args.prime_file)
+    options = {
+        "length": args.length,
+        "seed": args.seed,
+        "greedy": args.greedy,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "on_unknown": args.on_unknown,
+    }
+    if args.num_samples is None:
+        for piece in stream(params, prime, args.temperature, **options):
+            _write(piece)
+        _write("\n")
+        return
+    texts = sample(
+        params, prime, args.temperature, num_samples=args.num_samples, **options
+    )
+    for number, text in enumerate(texts, start=1):
+        _write(f"=== {number}\n")
+        _write(text)
+        _write("\n")
+
+
+def _next(args: argparse.Namespace) -> None:
+    from charjax import load, next_chars
+
+    params = load(args.path, which=args.which)
+    table = next_chars(params, args.prime, temperature=args.temperature)
+    for symbol, probability in list(table.items())[: args.top or None]:
+        print(f"{probability:8.4%}  {symbol!r}")
+
+
+def _score(args: argparse.Namespace) -> None:
+    from charjax import load, score
+
+    params = load(args.path, which=args.which)
+    text = _read_bytes(args.text)
+    if params.vocab.encoding == "utf-8":
+        text = _decode(text, args.text)
+    result = score(params, text, on_unknown=args.on_unknown)
+    print(f"characters       {len(result.log_probs):,}")
+    print(f"nats/char        {result.nats:.4f}")
+    print(f"bits/char        {result.bits:.4f}")
+    print(f"perplexity       {result.perplexity:.4f}")
+
+
+def _novel(args: argparse.Namespace) -> None:
+    from charjax import novel_share
+
+    sampled, training = _read_bytes(args.sampled), _read_bytes(args.training)
+    print("length  novel")
+    shares = novel_share(
+        _decode(sampled, args.sampled), _decode(training, args.training)
+    )
+    for length, share in enumerate(shares, start=1):
+        print(
+            f"{length:6}  {share:7.2%}" if not math.isnan(share) else f"{length:6}  -"
+        )
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from charjax import checkpoint
+    from charjax.config import flatten
+    from charjax.model import num_parameters
+    from charjax.training.records import bits
+
+    path = checkpoint.find(args.path, args.which)
+    checkpoint.verify(path)
+    record, params = checkpoint.read(path), checkpoint.load(path)
+    parts = num_parameters(params)
+    print(f"checkpoint   {path}")
+    print(f"step         {record.step:,} (epoch {record.epoch:.2f})")
+    if record.loss is not None:
+        name = "validation" if record.loss_of == "val" else "training"
+        in_bits = f"{bits(record.loss):.4f} bits"
+        print(f"loss         {record.loss:.4f} nats/char ({name}), {in_bits}")
+    print(f"vocabulary   {len(params.vocab)} symbols: {params.vocab.symbols!r}")
+    print(f"parameters   {sum(parts.values()):,}")
+    for part, size in parts.items():
+        print(f"  {part:<11}{size:,}")
+    print("config")
+    for field, value in sorted(flatten(record.config).items()):
+        print(f"  {field} = {value!r}")
+    print("validation losses")
+    for step, loss in record.progress.get("val", []):
+        print(f"  step {step:>8,}  {loss:.4f}")
+
+
+def _list(args: argparse.Namespace) -> None:
+    from charjax import checkpoint
+    from charjax.training.records import bits
+
+    entries = checkpoint.listing(args.root)
+    if not entries:
+        raise CharjaxError(
+            f"no checkpoint below {args.root}; train one with "
+            "python launch.py --config configs/shakespeare_lstm.py"
+        )
+    print(f"{'loss':>7}  {'bits':>6}  {'epoch':>7}  {'step':>9}  checkpoint")
+    for path, record in entries:
+        if isinstance(record, CharjaxError):
+            print(f"damaged: {record}")
+            continue
+        loss = "-" if record.loss is None else f"{record.loss:.4f}"
+        in_bits = "-" if record.loss is None else f"{bits(record.loss):.3f}"
+        print(
+            f"{loss:>7}  {in_bits:>6}  {record.epoch:7.2f}  {record.step:>9,}  {path}"
+        )
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from charjax.text import find, open_corpus
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    corpus = open_corpus(find(args.name, say=say), args.encoding, say=say)
+    print(
+        f"{corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocab)} distinct"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "charjax", description="Character-level recurrent language models."
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="run a file of yours first, such as one that registers a cell",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, run: object, about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        return command
+
+    def add_model(command: argparse.ArgumentParser) -> None:
+        command.add_argument("path", help="a checkpoint, a run, or a folder of runs")
+        command.add_argument(
+            "--which", choices=("best", "latest"), default="best",
+            help="which checkpoint of a run",
+        )  # fmt: skip
+
+    unknown: dict[str, Any] = {
+        "choices": ("error", "skip"),
+        "default": "error",
+        "help": "what to do with characters the model does not know",
+    }
+
+    command = add("sample", _sample, "write new text")
+    add_model(command)
+    command.add_argument("--prime", default="", help="text to go on from")
+    command.add_argument("--prime-file", help="a file that holds it")
+    command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--length", type=int, default=2000, help="new characters")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--num-samples", type=int, help="several texts at once")
+    command.add_argument("--greedy", action="store_true", help="always the likeliest")
+    command.add_argument("--top-k", type=int, default=0, help="0: off")
+    command.add_argument("--top-p", type=float, default=1.0, help="1: off")
+    command.add_argument("--on-unknown", **unknown)
+
+    command = add("next", _next, "show what the next character may be")
+    add_model(command)
+    command.add_argument("--prime", default="", help="the text before it")
+    command.add_argument("--temperature", type=float, default=1.0)
+    command.add_argument("--top", type=int, default=20, help="rows; 0: all")
+
+    command = add("score", _score, "measure how well a model predicts a text")
+    add_model(command)
+    command.add_argument("text", help="a text file")
+    command.add_argument("--on-unknown", **unknown)
+
+    command = add("novel", _novel, "show the share of substrings that are new")
+    command.add_argument("sampled", help="a file of sampled text")
+    command.add_argument("training", help="the text that was trained on")
+
+    command = add("inspect", _inspect, "verify a checkpoint and show what it holds")
+    add_model(command)
+
+    command = add("list", _list, "list checkpoints, the lowest loss first")
+    command.add_argument(
+        "root", nargs="?", default="cv", help="a run or folder of runs"
+    )
+
+    command = add("prepare", _prepare, "fetch or build a data set, and encode it")
+    command.add_argument("name", help="a named data set, or a folder under data/")
+    command.add_argument("--encoding", choices=("utf-8", "bytes"), default="utf-8")
+    return parser
+
+
+def _write(text: str | bytes) -> None:
+    if isinstance(text, bytes):
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+    else:
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+        sys.stdout.flush()
+
+
+def _read_bytes(file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise MissingTextError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _decode(data: bytes, file: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{file} is no valid UTF-8: a wrong byte at offset {error.start}"
+        ) from None
+
+
+def _import_file(file: str) -> None:
+    path = Path(file)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise MissingTextError(f"--import: {file} is no Python file")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

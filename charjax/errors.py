@@ -1,0 +1,34 @@
+"""The errors charjax raises on purpose, each a single line that names the mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CharjaxError(Exception):
+    """Something the caller can put right; the command line prints it as one line."""
+
+
+class ConfigError(CharjaxError, ValueError):
+    """A field or argument is unknown, of the wrong type or out of range."""
+
+
+class TextError(CharjaxError, ValueError):
+    """A text cannot be read, encoded or cut into chunks."""
+
+
+class MissingTextError(TextError, FileNotFoundError):
+    """A text file or named data set is not there."""
+
+
+class CheckpointError(CharjaxError, ValueError):
+    """A checkpoint is missing, damaged or does not fit."""
+
+
+class TrainingError(CharjaxError, ArithmeticError):
+    """Training cannot go on: the loss is not finite, or it exploded."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns `" Did you mean 'x'?"` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

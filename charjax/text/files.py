@@ -1,0 +1,93 @@
+"""Files written whole or not at all, by one process at a time."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not on this operating system
+    fcntl = None
+
+Say = Callable[[str], None]
+
+_PREFIX, _SUFFIX = ".charjax-", ".tmp"
+
+
+def silent(line: str) -> None:
+    """Says nothing: the default of every `say`."""
+    del line
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file that takes the place of `path` when the block ends well.
+
+    Otherwise the temporary file is removed and `path` stays what it was. A process that
+    is killed leaves the temporary file behind, for `locked` to sweep.
+
+    Args:
+      path: the file to write; its folder must exist.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder, "a")) as file:
+    ...         _ = file.write(b"text")
+    ...     os.listdir(folder)
+    ['a']
+    """
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{_PREFIX}{path.name.lstrip('.')}-{unique}{_SUFFIX}")
+    try:
+        with open(temporary, "x+b") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(folder: Path, say: Say = silent) -> Iterator[bool]:
+    """Holds a folder for this process alone; the lock dies with its owner.
+
+    Args:
+      folder: the folder; it is only opened, so it may be read-only.
+      say: told when another process has to be waited for.
+
+    Yields:
+      Whether the folder is held. Some file systems have no locks; writers are then
+      still kept apart by their temporary names, and only may do the same work twice.
+
+    >>> with locked(Path(".")) as held:
+    ...     pass
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            held = _lock(descriptor, folder, say)
+        except OSError:
+            held = False
+        yield held
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed writers left; only for whoever holds the folder's lock."""
+    for leftover in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def _lock(descriptor: int, folder: Path, say: Say) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"Waiting for another process that prepares {folder}")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return True

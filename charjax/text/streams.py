@@ -1,0 +1,251 @@
+"""A corpus cut into lanes and chunks: what each training step reads, in which split.
+
+The text is laid out as B lanes of equal length, and each lane is cut into chunks of T
+characters. Step k reads chunk k of every lane, and chunk k + 1 goes on where chunk k
+ended, so the recurrent state can be carried from step to step.
+"""
+
+import bisect
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from charjax.errors import TextError
+
+Split = Literal["lanes", "contiguous"]
+
+SMALL = 50  # chunks; with fewer a text is small for its batch shape
+_ROUNDING = 1e-6  # far above float error in chunks * fraction, far below a chunk
+
+
+@dataclass(frozen=True, eq=False)
+class Lanes:
+    """One split of a corpus: B lanes of equal length, each of `num_chunks` chunks.
+
+    Attributes:
+      ids: the whole corpus, one id a character.
+      starts: where in `ids` each of the B lanes starts.
+      num_chunks: chunks in each lane.
+      batch_size: B, the number of lanes.
+      seq_length: T, the characters in a chunk.
+      recoded: the id that stands for each id of the corpus, where a model numbers its
+        characters otherwise; None where it does not.
+    """
+
+    ids: np.ndarray
+    starts: tuple[int, ...]
+    num_chunks: int
+    batch_size: int
+    seq_length: int
+    recoded: np.ndarray | None = None
+
+    def window(self, start: int, length: int) -> np.ndarray:
+        """Returns the characters [start, start + length) of every lane, as ids_BxL.
+
+        Args:
+          start: the first character, counted from the start of each lane.
+          length: how many; the last may be at num_chunks * T, one past the last chunk,
+            since that character is the target of the lane's last one.
+
+        Returns:
+          A new array of the corpus's type, one row a lane.
+
+        Raises:
+          TextError: the window goes beyond the lane.
+
+        >>> train = split_corpus(np.arange(13), batch_size=2, seq_length=3,
+        ...                      train_frac=1.0, val_frac=0.0).train
+        >>> train.window(0, 4).tolist()
+        [[0, 1, 2, 3], [6, 7, 8, 9]]
+        """
+        end = self.num_chunks * self.seq_length + 1
+        if start < 0 or length < 0 or start + length > end:
+            raise TextError(
+                f"Window: expected to stay within 0 to {end}, "
+                f"got {start} to {start + length}"
+            )
+        window_BxL = np.empty((self.batch_size, length), self.ids.dtype)
+        for lane, lane_start in zip(window_BxL, self.starts, strict=True):
+            lane[:] = self.ids[lane_start + start : lane_start + start + length]
+        return window_BxL if self.recoded is None else self.recoded[window_BxL]
+
+
+class Streams(NamedTuple):
+    """The three splits of a corpus."""
+
+    train: Lanes
+    val: Lanes
+    test: Lanes
+
+
+def split_corpus(
+    ids: np.ndarray,
+    *,
+    batch_size: int,
+    seq_length: int,
+    train_frac: float,
+    val_frac: float,
+    split: Split = "lanes",
+) -> Streams:
+    """Returns a corpus cut into lanes and chunks, in train, val and test splits.
+
+    Args:
+      ids: the corpus, one id a character.
+      batch_size: B, the number of lanes.
+      seq_length: T, the characters in a chunk.
+      train_frac: the share that trains.
+      val_frac: the share that validates, 0 for none. What the two leave is the test
+        split; where they leave nothing, val has all that train has not.
+      split: `'lanes'` lays the whole text out as B lanes and splits every lane, so
+        validation text is the end of each lane (char-rnn's way); `'contiguous'`
+        splits the text in three, then lays out lanes within each part.
+
+    Raises:
+      TextError: a size or fraction is out of range, or the train split, or a val split
+        that was asked for, has no chunk.
+
+    >>> streams = split_corpus(np.arange(101), batch_size=2, seq_length=5,
+    ...                        train_frac=0.8, val_frac=0.1)
+    >>> [lanes.num_chunks for lanes in streams]
+    [8, 1, 1]
+    """
+    _check_arguments(batch_size, seq_length, train_frac, val_frac, split)
+    plan_parts = _plan_lanes if split == "lanes" else _plan_contiguous
+
+    def plan(batch_size: int, seq_length: int) -> list[_Part]:
+        shares = functools.partial(_shares, train_frac=train_frac, val_frac=val_frac)
+        return plan_parts(len(ids), batch_size, seq_length, shares)
+
+    def empty_split(batch_size: int, seq_length: int) -> str | None:
+        train, val, _ = plan(batch_size, seq_length)
+        if train.num_chunks == 0:
+            return "train"
+        return "val" if val.num_chunks == 0 and val_frac > 0 else None
+
+    if name := empty_split(batch_size, seq_length):
+        raise _too_short(name, len(ids), batch_size, seq_length, empty_split)
+    parts = plan(batch_size, seq_length)
+    return Streams(*(_lay_out(ids, part, batch_size, seq_length) for part in parts))
+
+
+def warn_if_small(streams: Streams) -> str | None:
+    """Returns a one-line warning where there are few chunks in all, else None.
+
+    >>> streams = split_corpus(np.arange(101), batch_size=2, seq_length=5,
+    ...                        train_frac=0.8, val_frac=0.1)
+    >>> warn_if_small(streams)[:26]
+    'Only 10 chunks (8 train, 1'
+    """
+    train, val, test = (lanes.num_chunks for lanes in streams)
+    if train + val + test >= SMALL:
+        return None
+    return (
+        f"Only {train + val + test} chunks ({train} train, {val} val, {test} test) of "
+        f"{streams.train.batch_size} x {streams.train.seq_length} characters; with "
+        f"fewer than {SMALL} a smaller data.batch_size or data.seq_length learns better"
+    )
+
+
+class _Part(NamedTuple):
+    """Where a split lies: lane b starts at `first + b * stride`."""
+
+    first: int
+    stride: int
+    num_chunks: int
+
+
+_Shares = Callable[[int], tuple[int, int, int]]
+
+
+def _plan_lanes(
+    length: int, batch_size: int, seq_length: int, shares: _Shares
+) -> list[_Part]:
+    """Lanes over the whole text, each of them split."""
+    total = _chunks_in(length, batch_size, seq_length)
+    first = 0
+    parts: list[_Part] = []
+    for num_chunks in shares(total):
+        parts.append(_Part(first, total * seq_length, num_chunks))
+        first += num_chunks * seq_length
+    return parts
+
+
+def _plan_contiguous(
+    length: int, batch_size: int, seq_length: int, shares: _Shares
+) -> list[_Part]:
+    """The text split in three, lanes within each part."""
+    first = 0
+    parts: list[_Part] = []
+    for part_length in shares(length):
+        num_chunks = _chunks_in(part_length, batch_size, seq_length)
+        parts.append(_Part(first, num_chunks * seq_length, num_chunks))
+        first += part_length
+    return parts
+
+
+def _lay_out(ids: np.ndarray, part: _Part, batch_size: int, seq_length: int) -> Lanes:
+    starts = tuple(part.first + lane * part.stride for lane in range(batch_size))
+    return Lanes(ids, starts, part.num_chunks, batch_size, seq_length)
+
+
+def _chunks_in(length: int, batch_size: int, seq_length: int) -> int:
+    """Chunks in each lane; one character is left over, to be the last target."""
+    return max(length - 1, 0) // (batch_size * seq_length)
+
+
+def _shares(total: int, train_frac: float, val_frac: float) -> tuple[int, int, int]:
+    """Returns a total in three parts, rounded down but for float error."""
+    train = min(math.floor(total * train_frac + _ROUNDING), total)
+    rest = total - train
+    if train_frac + val_frac > 1 - _ROUNDING:
+        return train, rest, 0
+    val = min(math.floor(total * val_frac + _ROUNDING), rest)
+    return train, val, rest - val
+
+
+def _check_arguments(
+    batch_size: int, seq_length: int, train_frac: float, val_frac: float, split: str
+) -> None:
+    for name, size in (("batch_size", batch_size), ("seq_length", seq_length)):
+        if size < 1:
+            raise TextError(f"data.{name}: expected 1 or more, got {size}")
+    for name, fraction in (("train_frac", train_frac), ("val_frac", val_frac)):
+        if not 0 <= fraction <= 1:
+            raise TextError(f"data.{name}: expected 0 to 1, got {fraction}")
+    if train_frac == 0:
+        raise TextError("data.train_frac: expected more than 0, got 0")
+    if train_frac + val_frac > 1 + _ROUNDING:
+        raise TextError(
+            "data.train_frac + data.val_frac: expected at most 1, "
+            f"got {train_frac} + {val_frac}"
+        )
+    if split not in ("lanes", "contiguous"):
+        raise TextError(f"data.split: expected 'lanes' or 'contiguous', got {split!r}")
+
+
+def _too_short(
+    name: str,
+    length: int,
+    batch_size: int,
+    seq_length: int,
+    empty_split: Callable[[int, int], str | None],
+) -> TextError:
+    """Returns the error for an empty split, with the largest sizes that fit."""
+    batch = _largest(lambda size: not empty_split(size, seq_length), batch_size)
+    seq = _largest(lambda size: not empty_split(batch_size, size), seq_length)
+    mends = [f"data.batch_size to at most {batch}"] if batch else []
+    mends += [f"data.seq_length to at most {seq}"] if seq else []
+    return TextError(
+        f"The {name} split has no chunk: {length:,} characters, batch_size "
+        f"{batch_size}, seq_length {seq_length}; "
+        + (f"lower {' or '.join(mends)}" if mends else "use a longer text")
+    )
+
+
+def _largest(fits: Callable[[int], bool], bound: int) -> int:
+    """Returns the largest size from 1 to bound that fits, 0 where none does."""
+    return bisect.bisect_left(range(1, bound + 1), True, key=lambda n: not fits(n))

@@ -1,0 +1,449 @@
+"""The training loop: steps, records, validations, checkpoints, and polite stops."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from charjax import checkpoint, devices, model
+from charjax.config import Config, check_config
+from charjax.errors import CharjaxError, CheckpointError, TrainingError
+from charjax.model import Params
+from charjax.sampling import sample
+from charjax.scoring import evaluate
+from charjax.text import Corpus, warn_if_small
+from charjax.training import run as runs
+from charjax.training import setup
+from charjax.training.records import (
+    Record,
+    Sink,
+    bits,
+    console,
+    duration,
+    json_lines,
+    read_json_lines,
+    rewind,
+)
+from charjax.training.setup import Plan
+from charjax.training.signals import Stopped, StopRequest, stop_on_signals
+from charjax.training.step import Metrics, TrainState
+
+_RECENT = 500  # losses that an explosion is judged against
+_SUSTAINED = 50  # losses in a row that must be too high
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+      path: its folder.
+      best: the checkpoint with the lowest loss.
+      best_loss: that loss, in nats a character.
+      test_loss: the best checkpoint's loss on the test split, None without one.
+      history: the records of `metrics.jsonl`.
+      params: the best checkpoint's model.
+    """
+
+    path: Path
+    best: Path
+    best_loss: float
+    test_loss: float | None
+    history: list[Record]
+    params: Params
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the host keeps beside the `TrainState`; plain JSON in each checkpoint."""
+
+    train: list[list[float]] = dataclasses.field(default_factory=list)
+    val: list[list[float]] = dataclasses.field(default_factory=list)
+    recent: list[float] = dataclasses.field(default_factory=list)
+    since_record: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0])
+    since_validation: list[float] = dataclasses.field(default_factory=lambda: [0.0, 0])
+    seconds: float = 0.0
+    validated_step: int = -1
+
+
+def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
+    """Trains a model, or continues the run of the same configuration where it stopped.
+
+    Args:
+      config: any part of the fields of `charjax.default_config`.
+      sinks: functions that get each record of the run (see
+        `charjax.training.records`); `metrics.jsonl` is written in any case.
+
+    Returns:
+      The finished run: its folder, history, best checkpoint and best model.
+
+    Raises:
+      ConfigError: a field is wrong, or the folder holds another configuration's run.
+      TextError: the text is missing, unreadable or too short.
+      CheckpointError: a checkpoint cannot be read or written.
+      TrainingError: the loss is not finite, or it exploded.
+      Stopped: SIGINT or SIGTERM came; the state is saved.
+
+    Example:
+      >>> import charjax
+      >>> config = charjax.default_config()
+      >>> config.data.dir = "data/my_text"
+      >>> run = charjax.train(config)  # doctest: +SKIP
+      >>> charjax.sample(run.params, "The ", 0.8)  # doctest: +SKIP
+    """
+    config = check_config(config)
+
+    def say(text: str) -> None:
+        for sink in sinks:
+            sink({"kind": "note", "text": text})
+
+    device = devices.choose(config.train.device)
+    try:
+        with jax.default_device(device), stop_on_signals() as stop:
+            corpus = setup.open_text(config, say)
+            path = runs.open_run(config, corpus.sha256)
+            if runs.read_summary(path) is None:
+                _Loop(config, corpus, path, sinks, stop).run()
+            else:
+                say(f"{path} is finished; train.restart=true begins anew beside it")
+            run = _finished(path)
+    except CharjaxError:
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {error.filename}: {error.strerror}"
+        ) from None
+    say(f"best checkpoint: {run.best}  (loss {run.best_loss:.4f})")
+    say(f"sample from it:  charjax sample {run.path}")
+    return run
+
+
+def _finished(path: Path) -> Run:
+    summary = runs.read_summary(path)
+    assert summary is not None
+    best = path / summary["best"]
+    return Run(
+        path=path,
+        best=best,
+        best_loss=summary["best_loss"],
+        test_loss=summary["test_loss"],
+        history=read_json_lines(path / runs.METRICS),
+        params=checkpoint.load(best),
+    )
+
+
+class _Loop:
+    """One process's work on a run; all that outlives it is in the checkpoints."""
+
+    plan: Plan
+    state: TrainState
+    progress: Progress
+
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        path: Path,
+        sinks: Sequence[Sink],
+        stop: StopRequest,
+    ) -> None:
+        self.config, self.path, self.stop = config, path, stop
+        self.sinks = sinks
+        self._begin(corpus)
+        self.sinks = (*sinks, json_lines(path / runs.METRICS))
+        self.step = self.saved_step = int(self.state.step)
+        self.resumed_seconds = self.progress.seconds
+        self.started = time.perf_counter()
+        self.mark, self.is_warm = (self.started, self.step), False
+
+    def run(self) -> None:
+        """Trains until the last step, patience or a signal ends it."""
+        unread: tuple[int, int, Metrics] | None = None
+        while True:
+            if self.stop.signum:
+                self._read(unread)
+                self._save_and_stop()
+            if self._is_validation_due():
+                self._read(unread)
+                unread = None
+                self._validate()
+            if self.step == self.plan.total_steps or self._is_out_of_patience():
+                break
+            # The next steps are on their way before the last ones' losses are read.
+            dispatched = self._dispatch()
+            self._read(unread)
+            unread = dispatched
+        self._finish()
+
+    def _begin(self, corpus: Corpus) -> None:
+        """Sets plan, state and progress, from the latest checkpoint if there is one."""
+        checkpoint.sweep(self.path)
+        latest = self._latest()
+        if latest is None:
+            params = setup.first_params(self.config, corpus.vocab)
+            self.plan = setup.make_plan(self.config, corpus, params)
+            self.state = setup.first_state(self.plan, params)
+            self.progress = Progress()
+            rewind(self.path / runs.METRICS, -1)
+        else:
+            params = checkpoint.load(latest)
+            self.plan = setup.make_plan(self.config, corpus, params)
+            self.state = setup.restore_state(self.plan, latest, params)
+            self.progress = Progress(**checkpoint.read(latest).progress)
+            rewind(self.path / runs.METRICS, int(self.state.step))
+        params.vocab.encode(self.config.sample.prime)
+        self._introduce(corpus, params, latest)
+
+    def _introduce(self, corpus: Corpus, params: Params, latest: Path | None) -> None:
+        plan, spec = self.plan, params.spec
+        parts = model.num_parameters(params)
+        counts = ", ".join(f"{part} {size:,}" for part, size in parts.items())
+        device = devices.choose(self.config.train.device)
+        splits = ", ".join(
+            f"{lanes.num_chunks:,} {name}"
+            for name, lanes in zip(plan.streams._fields, plan.streams, strict=True)
+        )
+        self._say(f"device    {devices.describe(device)}, jax {jax.__version__}")
+        self._say(
+            f"text      {corpus.path}: {len(corpus.ids):,} characters, "
+            f"{len(corpus.vocab)} distinct"
+        )
+        self._say(
+            f"chunks    {splits} (of {self.config.data.batch_size} lanes x "
+            f"{self.config.data.seq_length} characters)"
+        )
+        self._say(
+            f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
+            f"{sum(parts.values()):,} parameters: {counts}"
+        )
+        self._say(
+            f"run       {self.path}: {plan.total_steps:,} steps, "
+            f"{plan.steps_per_epoch:,} an epoch"
+        )
+        if warning := warn_if_small(plan.streams):
+            self._say(f"warning   {warning}")
+        if not plan.streams.val.num_chunks:
+            self._say(
+                "warning   no validation split: checkpoints are named by training loss"
+            )
+        if latest is not None:
+            self._say(f"resumed   from {latest.name}, step {int(self.state.step):,}")
+
+    def _dispatch(self) -> tuple[int, int, Metrics]:
+        """Sends off the steps up to the next boundary, without waiting for them."""
+        step, plan = self.step, self.plan
+        grid = (
+            self.config.train.steps_per_dispatch,
+            plan.steps_per_epoch,
+            plan.eval_interval,
+        )
+        boundary = min(step - step % size + size for size in grid)
+        count = min(boundary, plan.total_steps) - step
+        window_BxL = plan.window(step, count, self.state.key)
+        self.state, metrics = plan.advance(self.state, window_BxL, np.int32(count))
+        self.step += count
+        return step, count, metrics
+
+    def _read(self, unread: tuple[int, int, Metrics] | None) -> None:
+        """Waits for steps to end and takes their losses in."""
+        if unread is None:
+            return
+        first, count, metrics = unread
+        losses, norms = np.asarray(metrics.loss_K), np.asarray(metrics.grad_norm_K)
+        param_norm = float(metrics.param_norm)
+        if not self.is_warm:
+            # The first steps compiled; their time says nothing of the others'.
+            self.mark, self.is_warm = (time.perf_counter(), first + count), True
+        for i in range(count):
+            self._take_in(first + i + 1, float(losses[i]), float(norms[i]), param_norm)
+
+    def _take_in(self, step: int, loss: float, norm: float, param_norm: float) -> None:
+        progress, train = self.progress, self.config.train
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"the loss is {loss} and the gradient norm {norm} at step {step}, "
+                f"learning rate {self._rate(step):.2e}; {self._last_good()}; try a "
+                "lower optimizer.learning_rate or optimizer.grad_clip, and "
+                "model.dtype=float32"
+            )
+        progress.recent = [*progress.recent[1 - _RECENT :], loss]
+        for totals in (progress.since_record, progress.since_validation):
+            totals[0] += loss
+            totals[1] += 1
+        factor = train.explosion_factor
+        if factor and step % _SUSTAINED == 0 and _exploded(progress.recent, factor):
+            raise TrainingError(
+                f"the loss stayed above {factor} times its running "
+                f"median for {_SUSTAINED} steps (now {loss:.4f}, step {step}, gradient "
+                f"norm {norm:.3g}, learning rate {self._rate(step):.2e}); "
+                f"{self._last_good()}; try a lower optimizer.learning_rate, or "
+                "train.explosion_factor=0 to go on regardless"
+            )
+        if step % train.print_every == 0:
+            self._record(step, norm / max(param_norm, 1e-30), norm)
+
+    def _record(self, step: int, grad_to_param: float, grad_norm: float) -> None:
+        progress = self.progress
+        loss = _mean(progress.since_record)
+        progress.since_record = [0.0, 0]
+        progress.train.append([step, loss])
+        now = time.perf_counter()
+        seconds_a_step = (now - self.mark[0]) / max(step - self.mark[1], 1)
+        self.mark = now, step
+        data = self.config.data
+        self._emit(
+            "train",
+            step,
+            loss=loss,
+            bits=bits(loss),
+            grad_norm=grad_norm,
+            grad_to_param=grad_to_param,
+            learning_rate=self._rate(step),
+            chars_per_second=data.batch_size * data.seq_length / seconds_a_step,
+            seconds=self._seconds(),
+            seconds_left=seconds_a_step * (self.plan.total_steps - step),
+        )
+
+    def _is_validation_due(self) -> bool:
+        if self.progress.validated_step == self.step or self.step == 0:
+            return False
+        at_interval = self.step % self.plan.eval_interval == 0
+        return at_interval or self.step == self.plan.total_steps
+
+    def _validate(self) -> None:
+        """Measures the validation loss, shows a sample, saves, prunes."""
+        params, config = self.state.params, self.config
+        val = self.plan.streams.val
+        loss, text = _mean(self.progress.since_validation), ""
+        try:
+            with self.stop.at_once():
+                if val.num_chunks:
+                    loss = evaluate(params, val)
+                if config.sample.length:
+                    text = sample(
+                        params,
+                        config.sample.prime,
+                        config.sample.temperature,
+                        length=config.sample.length,
+                        seed=config.train.seed,
+                    )
+        except Stopped:
+            self._save_and_stop()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss is {loss} at step {self.step}; "
+                f"{self._last_good()}"
+            )
+        self.progress.since_validation = [0.0, 0]
+        self.progress.val.append([self.step, loss])
+        self.progress.validated_step = self.step
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
+        self._emit(
+            "val",
+            self.step,
+            loss=loss,
+            bits=bits(loss),
+            of="val" if val.num_chunks else "train",
+            seconds=self._seconds(),
+            sample=text,
+        )
+        saved = self._save(loss)
+        checkpoint.prune(self.path, config.train.keep_best)
+        self._say(f"saved     {saved}")
+        self.mark = time.perf_counter(), self.step
+
+    def _is_out_of_patience(self) -> bool:
+        patience, losses = self.config.train.patience, [v[1] for v in self.progress.val]
+        if not patience or not losses:
+            return False
+        return len(losses) - 1 - losses.index(min(losses)) >= patience
+
+    def _finish(self) -> None:
+        """Measures the best checkpoint on the test split and marks the run's end."""
+        best = checkpoint.find(self.path)
+        best_loss = checkpoint.read(best).loss
+        test_loss = None
+        if self.plan.streams.test.num_chunks:
+            test_loss = evaluate(checkpoint.load(best), self.plan.streams.test)
+            self._emit("test", self.step, loss=test_loss, bits=bits(test_loss))
+        seconds = self._seconds()
+        self._say(f"finished  {self.step:,} steps in {duration(seconds)}")
+        runs.write_summary(
+            self.path,
+            {
+                "best": best.name,
+                "best_loss": best_loss,
+                "test_loss": test_loss,
+                "steps": self.step,
+                "seconds": seconds,
+            },
+        )
+
+    def _save_and_stop(self) -> None:
+        """Saves without validating, and leaves."""
+        if self.saved_step != self.step:
+            self._save(None)
+        raise Stopped(
+            f"stopped at step {self.step:,} and saved in {self.path}; the same command "
+            "continues",
+            self.stop.signum,
+        )
+
+    def _save(self, loss: float | None) -> Path:
+        self.progress.seconds = self._seconds()
+        self.saved_step = self.step
+        return checkpoint.save(
+            self.path,
+            self.state.params,
+            setup.training_part(self.state),
+            step=self.step,
+            epoch=self.step / self.plan.steps_per_epoch,
+            loss=loss,
+            loss_of="val" if self.plan.streams.val.num_chunks else "train",
+            config=self.config.to_dict(),
+            progress=dataclasses.asdict(self.progress),
+        )
+
+    def _rate(self, step: int) -> float:
+        """Returns the learning rate that step number `step` took."""
+        return float(self.plan.schedule(step - 1))
+
+    def _seconds(self) -> float:
+        return self.resumed_seconds + time.perf_counter() - self.started
+
+    def _last_good(self) -> str:
+        latest = self._latest()
+        return f"the last good checkpoint is {latest}" if latest else "nothing is saved"
+
+    def _latest(self) -> Path | None:
+        """Returns the run's latest checkpoint that is sound, or None without any."""
+        if not checkpoint.listing(self.path):
+            return None
+        return checkpoint.find(self.path, "latest")
+
+    def _emit(self, kind: str, step: int, **fields: Any) -> None:
+        epoch = step / self.plan.steps_per_epoch
+        for sink in self.sinks:
+            sink({"kind": kind, "step": step, "epoch": epoch, **fields})
+
+    def _say(self, text: str) -> None:
+        for sink in self.sinks:
+            sink({"kind": "note", "text": text})
+
+
+def _mean(totals: list[float]) -> float:
+    return totals[0] / max(totals[1], 1)
+
+
+def _exploded(recent: list[float], factor: float) -> bool:
+    """Whether the last losses are all too high for the median of those before."""
+    before, last = recent[:-_SUSTAINED], recent[-_SUSTAINED:]
+    if len(before) < _SUSTAINED:
+        return False
+    return min(last) > factor * float(np.median(before))

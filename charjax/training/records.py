@@ -1,0 +1,109 @@
+"""Records of a run, and the sinks they go to: the screen, and `metrics.jsonl`.
+
+A record is a flat dict whose `kind` says what it is: `train` (means since the last
+one), `val` and `test` (a split's loss), or `note` (a line for people). A sink is any
+function that takes one.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+Sink = Callable[[Record], None]
+
+
+def bits(nats: float) -> float:
+    """Returns a loss in bits a character for one in nats."""
+    return nats / math.log(2)
+
+
+def console(record: Record) -> None:
+    """Prints a record as a line for people, at once."""
+    print(_LINES[record["kind"]](record), flush=True)
+
+
+def json_lines(path: Path) -> Sink:
+    """Returns a sink that appends each record but notes to a file, a line each."""
+
+    def sink(record: Record) -> None:
+        if record["kind"] != "note":
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    return sink
+
+
+def read_json_lines(path: Path) -> list[Record]:
+    """Returns a file's records; a last line cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that it has its old content or its new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def rewind(path: Path, step: int) -> list[Record]:
+    """Takes records of later steps out of a file, and returns those that stay."""
+    records = [record for record in read_json_lines(path) if record["step"] <= step]
+    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+    write_atomically(path, "".join(lines))
+    return records
+
+
+def duration(seconds: float) -> str:
+    """Returns a time span as people say it.
+
+    >>> duration(3725)
+    '1h02m'
+    """
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}h{minute:02}m" if hours else f"{minute}m{second:02}s"
+
+
+def _train_line(r: Record) -> str:
+    return (
+        f"epoch {r['epoch']:6.2f}  step {r['step']:>6}  loss {r['loss']:.4f}  "
+        f"{r['bits']:.3f} bits/char  grad/param {r['grad_to_param']:.1e}  "
+        f"rate {r['learning_rate']:.1e}  {r['chars_per_second']:,.0f} chars/s  "
+        f"{duration(r['seconds_left'])} left"
+    )
+
+
+def _split_line(r: Record) -> str:
+    name = {"val": "validation", "test": "test"}[r["kind"]]
+    line = (
+        f"epoch {r['epoch']:6.2f}  {name} loss {r['loss']:.4f}  "
+        f"{r['bits']:.3f} bits/char"
+    )
+    if sample := r.get("sample"):
+        line += "\n" + _indented(sample)
+    return line
+
+
+def _indented(text: str) -> str:
+    printable = "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = printable.encode(encoding, "replace").decode(encoding)
+    return "\n".join("    | " + line for line in shown.split("\n"))
+
+
+_LINES: dict[str, Callable[[Record], str]] = {
+    "train": _train_line,
+    "val": _split_line,
+    "test": _split_line,
+    "note": lambda record: record["text"],
+}

@@ -1,0 +1,105 @@
+"""A run's folder: begun, continued, found finished, or refused as another config's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from charjax.config import Config, flatten
+from charjax.errors import CheckpointError, ConfigError
+from charjax.training.records import write_atomically
+
+METRICS = "metrics.jsonl"
+_CONFIG = "config.json"
+_SUMMARY = "summary.json"
+
+# Fields that change what is shown or kept, never what is learned.
+_FREE = frozenset(
+    {
+        "data.dir",
+        "data.name",
+        "sample.length",
+        "sample.prime",
+        "sample.temperature",
+        "train.checkpoint_dir",
+        "train.device",
+        "train.keep_best",
+        "train.print_every",
+        "train.restart",
+        "train.run_name",
+    }
+)
+
+
+def open_run(config: Config, text_sha256: str) -> Path:
+    """Returns the folder of a configuration's run, made where it is not there yet.
+
+    Args:
+      config: a checked configuration.
+      text_sha256: the checksum of its text.
+
+    Raises:
+      ConfigError: the folder holds the run of another configuration or text.
+      CheckpointError: the folder cannot be made, or holds something else.
+    """
+    parent = Path(config.train.checkpoint_dir)
+    path = parent / (config.train.run_name or _default_name(config))
+    if config.train.restart:
+        path = _next_free(path)
+    identity = {"config": config.to_dict(), "text_sha256": text_sha256}
+    if (path / _CONFIG).exists():
+        _check_same(path, identity)
+        return path
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CheckpointError(
+            f"{path} holds something that is no charjax run; "
+            "choose another train.run_name"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / _CONFIG, json.dumps(identity, indent=2))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write to {path}: {error.strerror}; choose another "
+            "train.checkpoint_dir"
+        ) from None
+    return path
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """Returns how a run ended, or None while it has not."""
+    file = path / _SUMMARY
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Marks a run as finished."""
+    write_atomically(path / _SUMMARY, json.dumps(summary, indent=2))
+
+
+def _default_name(config: Config) -> str:
+    name = Path(config.data.dir).resolve().name if config.data.dir else config.data.name
+    return f"{name}_{config.model.cell}"
+
+
+def _next_free(path: Path) -> Path:
+    names = [path.name, *(f"{path.name}-{k}" for k in range(2, 10_000))]
+    return next(path.with_name(n) for n in names if not path.with_name(n).exists())
+
+
+def _check_same(path: Path, identity: dict[str, Any]) -> None:
+    there = json.loads((path / _CONFIG).read_text("utf-8"))
+    old, new = flatten(there["config"]), flatten(identity["config"])
+    fields = sorted((old.keys() | new.keys()) - _FREE)
+    differing = [
+        f"{field}={old.get(field)!r} there, {new.get(field)!r} here"
+        for field in fields
+        if old.get(field) != new.get(field)
+    ]
+    if there["text_sha256"] != identity["text_sha256"]:
+        differing.append("the text")
+    if differing:
+        raise ConfigError(
+            f"{path} holds a run of another configuration ({'; '.join(differing)}); "
+            "give this one a name with train.run_name, or begin anew beside it with "
+            "train.restart=true"
+        )

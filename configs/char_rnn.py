@@ -1,0 +1,27 @@
+"""char-rnn's recipe on tinyshakespeare, as its defaults have it.
+
+    python launch.py --config configs/char_rnn.py
+
+LSTM 2 x 128 on one-hot characters, RMSProp at 2e-3 multiplied by 0.97 an epoch after
+the tenth, gradients of the loss summed over 50 steps and clipped at 5 each. char-rnn
+is reported to reach a validation loss of 1.3939 at epoch 26.
+"""
+
+from charjax.config import Config, default_config
+
+
+def get_config() -> Config:
+    config = default_config()
+    config.train.run_name = "char_rnn"
+    config.data.name = "tinyshakespeare"
+
+    config.model.init = "uniform"
+
+    config.optimizer.name = "rmsprop"
+    config.optimizer.b2 = 0.95
+    config.optimizer.schedule = "exponential"
+    config.optimizer.warmup_steps = 0
+    config.optimizer.sum_over_time = True
+    config.optimizer.clip_mode = "value"
+    config.optimizer.grad_clip = 5.0
+    return config

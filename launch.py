@@ -1,0 +1,61 @@
+"""Trains a model: `python launch.py --config configs/shakespeare_lstm.py`.
+
+Any field can be overridden, as in `--config.model.cell=gru`; the same command continues
+a run that was stopped.
+"""
+
+import sys
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+import charjax
+from charjax.config import Config, check_config, check_overrides
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
+_NO_FILE = "no such config file; try --config configs/shakespeare_lstm.py"
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Returns the arguments that are no flags; a wrong flag is a one-line error."""
+    try:
+        check_overrides(argv)
+        return flags.FLAGS(argv)
+    except OSError:
+        _fail(_NO_FILE)
+    except (charjax.CharjaxError, flags.Error) as error:
+        _fail(error)
+
+
+def main(argv: list[str]) -> None:
+    """Trains the configuration that the flags describe."""
+    logging.set_verbosity(logging.WARNING)  # JAX tells of devices it did not find
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}; set fields by --config.FIELD=VALUE")
+    if _CONFIG.value is None:
+        _fail("no --config given; try --config configs/shakespeare_lstm.py")
+    try:
+        charjax.train(_read_config())
+    except charjax.Stopped as stopped:
+        print(stopped)
+        sys.exit(128 + stopped.signum)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except charjax.CharjaxError as error:
+        _fail(error)
+
+
+def _read_config() -> Config:
+    try:
+        return check_config(_CONFIG.value)  # a file that is not there fails when read
+    except OSError:
+        _fail(_NO_FILE)
+
+
+def _fail(message: object) -> NoReturn:
+    sys.exit(f"launch.py: error: {message}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

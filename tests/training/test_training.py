@@ -1,0 +1,334 @@
+"""Whole runs: exact resume, polite stops, guards, starting weights, what is written."""
+
+import json
+import signal
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import charjax
+from charjax import checkpoint
+from charjax.training import loop
+from charjax.training.records import read_json_lines
+from charjax.training.step import create_state, make_advance
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 40
+
+
+@pytest.fixture
+def folder(tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "input.txt").write_text(TEXT)
+    return tmp_path
+
+
+def make_config(folder, **fields):
+    """A run of 3 epochs of 16 steps on a text of 1,800 characters."""
+    config = charjax.default_config()
+    config.data.update(dir=str(folder / "text"), batch_size=5, seq_length=20)
+    config.data.update(train_frac=0.9, val_frac=0.05)
+    config.model.update(hidden_size=8, num_layers=2, dropout=0.2)
+    config.optimizer.warmup_steps = 5
+    config.train.update(max_epochs=3, print_every=4, checkpoint_dir=str(folder / "cv"))
+    config.train.update(run_name="run", steps_per_dispatch=4)
+    config.sample.length = 10
+    for field, value in fields.items():
+        group, name = field.split("__")
+        config[group][name] = value
+    return config
+
+
+def quiet(config):
+    return charjax.train(config, sinks=())
+
+
+def weights_of(path):
+    return jax.tree.map(np.asarray, charjax.load(path, which="latest"))
+
+
+def untimed(records):
+    timing = {"seconds", "seconds_left", "chars_per_second"}
+    return [{k: v for k, v in r.items() if k not in timing} for r in records]
+
+
+class StopAt:
+    """A sink that sends a signal when a record of that step arrives."""
+
+    def __init__(self, step, signum=signal.SIGINT):
+        self.step, self.signum = step, signum
+
+    def __call__(self, record):
+        if record.get("step") == self.step:
+            signal.raise_signal(self.signum)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "text").mkdir()
+    (folder / "text" / "input.txt").write_text(TEXT)
+    return quiet(make_config(folder))
+
+
+def test_a_run_learns_and_returns_its_best_checkpoint(whole):
+    losses = [r["loss"] for r in whole.history if r["kind"] == "val"]
+    assert len(losses) == 3
+    assert whole.best_loss == min(losses) < losses[0]
+    assert whole.best.name.endswith(f"_{whole.best_loss:.4f}")
+    assert whole.test_loss == whole.history[-1]["loss"]
+    again = charjax.load(whole.path)
+    jax.tree.map(np.testing.assert_array_equal, again, whole.params)
+
+
+def test_metrics_are_one_json_record_a_line_with_each_step_once(whole):
+    lines = (whole.path / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert records == whole.history
+    steps = [r["step"] for r in records if r["kind"] == "train"]
+    assert steps == list(range(4, 49, 4))
+    for record in records:
+        assert record["bits"] == pytest.approx(record["loss"] / np.log(2))
+
+
+@pytest.mark.parametrize("step", [4, 16, 20, 48])
+def test_a_stopped_and_continued_run_equals_the_whole_one_bit_for_bit(
+    folder, whole, step
+):
+    config = make_config(folder)
+    with pytest.raises(charjax.Stopped, match="the same command continues") as stop:
+        charjax.train(config, sinks=[StopAt(step)])
+    assert stop.value.signum == signal.SIGINT
+    run = quiet(config)
+    assert untimed(run.history) == untimed(whole.history)
+    jax.tree.map(
+        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
+    )
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, whole):
+    config = make_config(folder)
+
+    def die(record):
+        if record.get("step") == 40:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        charjax.train(config, sinks=[die])
+    assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 32
+    run = quiet(config)
+    assert untimed(run.history) == untimed(whole.history)
+    jax.tree.map(
+        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
+    )
+
+
+def test_several_steps_a_dispatch_equal_one(folder, whole):
+    run = quiet(make_config(folder, train__steps_per_dispatch=1))
+    for one, several in zip(run.history, whole.history, strict=True):
+        assert one["loss"] == pytest.approx(several["loss"], rel=1e-5)
+
+
+def test_a_finished_run_is_not_trained_again(folder):
+    config = make_config(folder, train__max_epochs=1)
+    first = quiet(config)
+    notes = []
+    again = charjax.train(config, sinks=[lambda r: notes.append(r["text"])])
+    assert again.best == first.best
+    assert any("is finished" in note and "restart" in note for note in notes)
+    assert any(str(first.best) in note for note in notes)
+
+
+def test_another_configs_run_is_refused_with_the_fields_that_differ(folder):
+    quiet(make_config(folder, train__max_steps=4))
+    other = make_config(folder, train__max_steps=4, model__hidden_size=9)
+    with pytest.raises(charjax.ConfigError) as error:
+        quiet(other)
+    assert "model.hidden_size=8 there, 9 here" in str(error.value)
+    assert "train.restart=true" in str(error.value)
+    assert "num_layers" not in str(error.value)
+
+
+def test_restart_begins_beside_and_deletes_nothing(folder):
+    first = quiet(make_config(folder, train__max_steps=4))
+    fields = {"train__max_steps": 4, "train__restart": True}
+    second = quiet(make_config(folder, model__hidden_size=9, **fields))
+    assert second.path == first.path.with_name("run-2")
+    assert first.best.exists()
+
+
+def test_a_changed_text_is_another_run(folder):
+    quiet(make_config(folder, train__max_steps=4))
+    (folder / "text" / "input.txt").write_text(TEXT[::-1])
+    with pytest.raises(charjax.ConfigError, match="the text"):
+        quiet(make_config(folder, train__max_steps=4))
+
+
+def test_init_from_takes_weights_and_model_from_the_checkpoint(folder, whole):
+    fields = {"model__cell": "gru", "model__hidden_size": 99, "model__dropout": 0.5}
+    fields |= {"optimizer__learning_rate": 0.0, "train__max_steps": 4}
+    run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
+    assert run.params.spec.cell == "lstm"
+    assert run.params.spec.hidden_size == 8
+    assert run.params.spec.dropout == 0.5
+    for ours, theirs in zip(
+        jax.tree.leaves(run.params), jax.tree.leaves(whole.params), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_init_from_names_the_characters_that_do_not_fit(folder, whole):
+    (folder / "text" / "input.txt").write_text((TEXT + "Ünt").replace("z", ""))
+    config = make_config(folder, train__init_from=str(whole.path))
+    with pytest.raises(charjax.TextError) as error:
+        quiet(config)
+    assert "'Ü'" in str(error.value)
+    assert "'z'" in str(error.value)
+    assert "extend_vocab" in str(error.value)
+
+
+def test_extend_vocab_adds_rows_and_leaves_the_old_ones(folder, whole):
+    (folder / "text" / "input.txt").write_text("ÄÖ" + TEXT)
+    fields = {"train__extend_vocab": True, "train__max_steps": 1}
+    fields |= {"optimizer__learning_rate": 0.0}
+    run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
+    old, new = whole.params, run.params
+    assert new.vocab.symbols == old.vocab.symbols + "ÄÖ"
+    old_rows = len(old.vocab)
+    np.testing.assert_array_equal(
+        new.layers[0].input_DxGH[:old_rows], old.layers[0].input_DxGH
+    )
+    np.testing.assert_array_equal(new.readout_HxV[:, :old_rows], old.readout_HxV)
+    assert np.any(new.layers[0].input_DxGH[old_rows:] != 0)
+    logits, _ = charjax.apply(new, new.vocab.encode("the")[None])
+    expected, _ = charjax.apply(old, old.vocab.encode("the")[None])
+    np.testing.assert_allclose(logits[..., :old_rows], expected, atol=1e-6)
+
+
+def test_without_a_validation_split_checkpoints_carry_the_training_loss(folder):
+    notes = []
+    config = make_config(folder, data__val_frac=0.0, train__max_epochs=1)
+
+    def note(record):
+        notes.append(record.get("text", ""))
+
+    run = charjax.train(config, sinks=[note])
+    assert any("no validation split" in text for text in notes)
+    losses = [r["loss"] for r in run.history if r["kind"] == "train"]
+    assert run.best_loss == pytest.approx(np.mean(losses), rel=1e-6)
+    assert checkpoint.read(run.best).loss_of == "train"
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_is_known(folder):
+    fields = {"optimizer__name": "sgd", "optimizer__grad_clip": 0.0}
+    config = make_config(folder, optimizer__learning_rate=1e30, **fields)
+    with pytest.raises(charjax.TrainingError) as error:
+        quiet(config)
+    message = str(error.value)
+    for part in ("step 2,", "learning rate", "gradient norm", "nothing is saved"):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_an_explosion_is_judged_by_the_running_median_and_must_last():
+    settled = [1.5] * 400
+    assert not loop._exploded([0.1] * 10 + [5.0] * 60, 3.0)
+    assert not loop._exploded(settled + [9.0] * 49, 3.0)
+    assert not loop._exploded(settled + [4.4] * 50, 3.0)
+    assert loop._exploded(settled + [4.6] * 50, 3.0)
+
+
+def test_patience_ends_a_run_that_no_longer_improves(folder):
+    fields = {"optimizer__learning_rate": 0.0, "train__max_epochs": 9}
+    run = quiet(make_config(folder, train__patience=2, **fields))
+    assert sum(r["kind"] == "val" for r in run.history) == 3
+
+
+@pytest.mark.parametrize(
+    ("eval_every", "steps"), [(0.0, [16, 24]), (10.0, [10, 20, 24]), (0.5, [8, 16, 24])]
+)
+def test_validation_comes_at_its_interval_and_at_the_end(folder, eval_every, steps):
+    fields = {"train__max_steps": 24, "sample__length": 0}
+    run = quiet(make_config(folder, train__eval_every=eval_every, **fields))
+    assert [r["step"] for r in run.history if r["kind"] == "val"] == steps
+
+
+def test_the_best_checkpoints_and_the_latest_are_kept(folder):
+    fields = {"train__keep_best": 1, "train__eval_every": 4.0}
+    run = quiet(make_config(folder, optimizer__learning_rate=0.3, **fields))
+    kept = [record for _, record in checkpoint.listing(run.path)]
+    losses = {r["step"]: r["loss"] for r in run.history if r["kind"] == "val"}
+    best = min(losses, key=losses.__getitem__)
+    assert {record.step for record in kept} == {best, 48}
+
+
+def test_a_random_offset_moves_the_chunks_each_epoch_and_stays_in_the_split(folder):
+    from charjax.text import open_corpus
+    from charjax.training import setup
+
+    config = charjax.config.check_config(make_config(folder, data__random_offset=True))
+    corpus = open_corpus(config.data.dir)
+    params = setup.first_params(config, corpus.vocab)
+    plan = setup.make_plan(config, corpus, params)
+    assert plan.steps_per_epoch == plan.streams.train.num_chunks - 1
+    key = jax.random.key(0)
+    firsts = [plan.window(e * plan.steps_per_epoch, 1, key) for e in range(6)]
+    assert len({first.tobytes() for first in firsts}) > 1
+    lane = corpus.ids[: plan.streams.train.num_chunks * 20 + 1].tobytes()
+    for epoch in range(6):
+        last = plan.window((epoch + 1) * plan.steps_per_epoch - 1, 1, key)
+        assert last[0, :21].tobytes() in lane
+
+
+def test_the_carry_goes_from_chunk_to_chunk_and_is_zero_at_each_epochs_start():
+    params = charjax.init(
+        jax.random.key(0), charjax.ModelSpec(hidden_size=4), charjax.Vocab.of("abc")
+    )
+    optimizer = optax.sgd(0.0)
+    advance = make_advance(optimizer, seq_length=3, max_count=4, steps_per_epoch=3)
+    ids_BxL = np.arange(26).reshape(2, 13) % 3
+    state = create_state(params, optimizer, jax.random.key(0), 2)
+    state, metrics = advance(state, ids_BxL, 4)
+    carry, losses = charjax.initial_carry(params, 2), []
+    for step in range(4):
+        if step == 3:
+            carry = charjax.initial_carry(params, 2)
+        x, y = ids_BxL[:, 3 * step :][:, :3], ids_BxL[:, 3 * step + 1 :][:, :3]
+        loss, carry = charjax.loss(params, x, y, carry)
+        losses.append(loss)
+    np.testing.assert_allclose(metrics.loss_K, jnp.stack(losses), rtol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.carry, carry
+    )
+
+
+def test_a_text_too_short_for_the_batch_shape_is_refused_with_what_fits(folder):
+    with pytest.raises(charjax.TextError, match="data.batch_size to at most"):
+        quiet(make_config(folder, data__batch_size=500))
+
+
+def test_a_sample_prime_the_text_does_not_know_is_refused_at_the_start(folder):
+    with pytest.raises(charjax.TextError, match="'§'"):
+        quiet(make_config(folder, sample__prime="§"))
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_line(folder):
+    Path(folder / "cv").write_text("a file is in the way")
+    with pytest.raises(charjax.CheckpointError) as error:
+        quiet(make_config(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_a_device_that_is_not_there_is_refused(folder):
+    with pytest.raises(charjax.ConfigError, match="train.device=tpu"):
+        quiet(make_config(folder, train__device="tpu"))
+
+
+def test_a_whole_run_compiles_its_steps_once(folder, caplog):
+    run = quiet(make_config(folder, train__max_steps=24))
+    assert read_json_lines(run.path / "metrics.jsonl")
