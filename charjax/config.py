@@ -77,6 +77,7 @@ def default_config() -> Config:
     train.max_steps = 0  # 0: no limit
     train.eval_every = 0.0  # steps; below 1 a fraction of an epoch; 0: each epoch's end
     train.print_every = 100  # steps between log lines
+    train.reset_rate = 0.02  # chance that a lane's state starts from zero at a step
     train.patience = 0  # end after so many validations without a better one; 0: never
     train.explosion_factor = 3.0  # stop when the loss stays above this many medians
     train.seed = 123
@@ -224,6 +225,8 @@ def _check_ranges(config: Config) -> None:
     for name in ("b1", "b2"):
         if not 0 <= optimizer[name] < 1:
             raise ConfigError(f"optimizer.{name} is in [0, 1), not {optimizer[name]}")
+    if not 0 <= train.reset_rate <= 1:
+        raise ConfigError(f"train.reset_rate is in [0, 1], not {train.reset_rate}")
     if "/" in train.run_name or train.run_name in (".", ".."):
         raise ConfigError(
             f"train.run_name is the name of a folder in train.checkpoint_dir, "

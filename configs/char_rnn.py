@@ -24,4 +24,6 @@ def get_config() -> Config:
     config.optimizer.sum_over_time = True
     config.optimizer.clip_mode = "value"
     config.optimizer.grad_clip = 5.0
+
+    config.train.reset_rate = 0.0
     return config

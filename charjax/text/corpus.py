@@ -11,15 +11,12 @@ text is read twice in pieces of bounded size, once for the vocabulary and once f
 ids, so memory does not grow with the text.
 """
 
-import codecs
 import contextlib
 import dataclasses
 import errno
 import hashlib
 import json
 import os
-import sys
-import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,16 +27,14 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from charjax.errors import TextError
-from charjax.text import datasets
+from charjax.text.datasets import TEXT_NAME
 from charjax.text.files import Say, locked, replacing, silent, sweep
-from charjax.text.vocab import Encoding, Vocab, code_points
+from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled, unreadable
+from charjax.text.vocab import Encoding, Vocab
 
 _FORMAT = 1
-_PIECE_BYTES = 1 << 19
 _MAX_NOTE_BYTES = 1 << 25  # twice what a vocabulary of every code point takes
-_SETTLED_NS = 2_000_000_000
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-_ASCII, _NOT_ASCII = bytes(range(128)), bytes(range(128, 256))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,54 +78,37 @@ def open_corpus(
     """
     if encoding not in ("utf-8", "bytes"):
         raise TextError(f"data.encoding: expected 'utf-8' or 'bytes', got {encoding!r}")
-    path = Path(folder) / datasets.TEXT_NAME
+    path = Path(folder, TEXT_NAME)
     try:
-        text = _Text(path, open(path, "rb", buffering=0), encoding)  # noqa: SIM115
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
     except OSError as error:
-        raise _cannot_open(path, error) from None
-    with contextlib.closing(text.file):
+        raise unreadable(path, error) from None
+    with contextlib.closing(file):
+        text = TextFile(path, file, encoding)
         corpus = _load(text, say)
         if corpus is None:
             with locked(path.parent, say) as held:
+                # Another process may have encoded it in the meantime.
                 corpus = _load(text, silent) or _build(text, held, say)
         return corpus
 
 
 @dataclass(frozen=True)
-class _Text:
-    """The text file, opened, and the units it is to be read in."""
-
-    path: Path
-    file: BinaryIO
-    encoding: Encoding
-
-    def stamp(self) -> list[int]:
-        """What tells cheaply that the file at the path is unchanged."""
-        stat = os.stat(self.path)
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-    def pieces(self) -> Iterator[bytes]:
-        self.file.seek(0)
-        while piece := self.file.read(_PIECE_BYTES):
-            yield piece
-
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for piece in self.pieces():
-            digest.update(piece)
-        return digest.hexdigest()
-
-
-# ---- reading the cache
-
-
-@dataclass(frozen=True)
 class _Note:
-    """What the JSON file of a cache holds."""
+    """What the JSON file of a cache holds.
+
+    Attributes:
+      vocab: the vocabulary.
+      text_sha256: the checksum of the text.
+      text_stamp: the stamp of the text file, None where it was too young to have one
+        that tells.
+      count: the number of ids.
+      crc32: the checksum of their bytes.
+    """
 
     vocab: Vocab
     text_sha256: str
-    text_stamp: list[int] | None  # None: too young to tell a change by its stamp
+    text_stamp: Stamp | None
     count: int
     crc32: int
 
@@ -151,11 +129,7 @@ class _Note:
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Returns the note, or raises ValueError where a single byte is amiss."""
-        try:
-            plain = json.loads(raw)
-        except RecursionError as error:
-            raise ValueError("nested too deep") from error
-        match plain:
+        match json.loads(raw):
             case {
                 "vocab": dict(vocab),
                 "text": {"sha256": str(sha256), "stamp": list() | None as stamp},
@@ -163,40 +137,35 @@ class _Note:
             }:
                 note = cls(Vocab.from_json(vocab), sha256, stamp, count, crc32)
             case _:
-                raise ValueError("fields missing or of the wrong type")
+                raise ValueError("fields are missing or of the wrong type")
         # Written again it must give the same bytes, so every byte is checked.
         if note.to_bytes() != raw:
-            raise ValueError("checksum differs")
+            raise ValueError("its checksum differs")
         return note
 
 
-def _load(text: _Text, say: Say) -> Corpus | None:
+# ---- reading the cache
+
+
+def _load(text: TextFile, say: Say) -> Corpus | None:
     """Returns the corpus from a sound cache of this very text, None without one."""
     for home in _homes(text.path.parent):
-        note_path, ids_path = _cache_files(home, text.encoding)
+        note_path, ids_path = _cache_files(home, text)
         try:
-            note = _Note.from_bytes(_read_note(note_path))
-            if not _is_of_this_text(note, note_path, text):
-                say(f"{text.path} has changed since it was encoded")
-                continue
-            ids = _map_ids(ids_path, note)
+            note = _read_note(note_path, text.encoding)
+            if _is_of_this_text(note, note_path, text):
+                ids = _map_ids(ids_path, note)
+                return _corpus(home, text, note, ids, say)
+            say(f"{text.path} has changed since it was encoded")
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, RecursionError) as error:
-            say(f"The cache {note_path.with_suffix('.*')} cannot be used: {error}")
-            continue
-        return _found(home, text, note, ids, say)
+        except (OSError, ValueError) as error:
+            say(str(error))
     return None
 
 
-def _found(home: Path, text: _Text, note: _Note, ids: np.ndarray, say: Say) -> Corpus:
-    if home != text.path.parent:
-        say(f"{text.path.parent} cannot be written to; its text is encoded in {home}")
-    return Corpus(ids, note.vocab, text.path, note.text_sha256)
-
-
 def _homes(folder: Path) -> Iterator[Path]:
-    """Where a cache may be: beside the text, or among the user's caches."""
+    """Yields where a cache may be: beside the text, then among the user's caches."""
     yield folder
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     if os.path.isabs(base):  # the standard says to disregard any other
@@ -204,84 +173,94 @@ def _homes(folder: Path) -> Iterator[Path]:
         yield Path(base, "charjax", name)
 
 
-def _cache_files(home: Path, encoding: str) -> tuple[Path, Path]:
-    return home / f"input.{encoding}.json", home / f"input.{encoding}.ids"
+def _cache_files(home: Path, text: TextFile) -> tuple[Path, Path]:
+    return home / f"input.{text.encoding}.json", home / f"input.{text.encoding}.ids"
 
 
-def _read_note(path: Path) -> bytes:
+def _corpus(
+    home: Path, text: TextFile, note: _Note, ids: np.ndarray, say: Say
+) -> Corpus:
+    if home != text.path.parent:
+        say(f"{text.path.parent} cannot be written to; its text is encoded in {home}")
+    return Corpus(ids, note.vocab, text.path, note.text_sha256)
+
+
+def _read_note(path: Path, encoding: Encoding) -> _Note:
+    """Returns the note of a cache, or raises ValueError where it is damaged."""
     with open(path, "rb") as file:
-        raw = file.read(_MAX_NOTE_BYTES + 1)
-    if len(raw) > _MAX_NOTE_BYTES:
-        raise ValueError(f"{path.name} is larger than any vocabulary")
-    return raw
+        raw = file.read(_MAX_NOTE_BYTES)
+    try:
+        note = _Note.from_bytes(raw)
+        if note.vocab.encoding != encoding:
+            raise ValueError(f"it is of the encoding {note.vocab.encoding!r}")
+        return note
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
 
 
-def _is_of_this_text(note: _Note, note_path: Path, text: _Text) -> bool:
-    """Whether the note was made of the text as it is now."""
+def _is_of_this_text(note: _Note, note_path: Path, text: TextFile) -> bool:
+    """Returns whether the note was made of the text as it is now."""
     stamp = text.stamp()
     if note.text_stamp == stamp:
         return True
     if note.text_sha256 != text.sha256():
         return False
-    # The same text under a new stamp: note it, to spare the next reader the checksum.
-    if _is_settled(stamp):
+    # The same text under a new stamp: noted, it spares the next reader the checksum.
+    if is_settled(stamp):
         with contextlib.suppress(OSError), replacing(note_path) as file:
             file.write(dataclasses.replace(note, text_stamp=stamp).to_bytes())
     return True
 
 
-def _is_settled(stamp: list[int]) -> bool:
-    """Whether a later change would show in the stamp.
-
-    File times move in steps of some milliseconds (two seconds on FAT), so a text that
-    was written just now can change once more under the same stamp.
-    """
-    return max(stamp[1:]) < time.time_ns() - _SETTLED_NS
-
-
 def _map_ids(path: Path, note: _Note) -> np.ndarray:
-    """Returns the ids as a memory map, or raises ValueError where they are damaged."""
+    """Returns the ids as a memory map, or raises ValueError where they are damaged.
+
+    They are read, not mapped, for the checksum: mapped pages would count as memory.
+    """
     dtype = note.ids_dtype
-    with open(path, "rb", buffering=0) as file:
-        expected, got = note.count * dtype.itemsize, os.fstat(file.fileno()).st_size
-        if got != expected:
-            raise ValueError(f"{path.name} has {got:,} bytes instead of {expected:,}")
-        crc32 = 0
-        buffer = memoryview(bytearray(_PIECE_BYTES))
+    expected = note.count * dtype.itemsize
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != expected:
+            raise ValueError(f"{path} is damaged ({size:,} bytes, not {expected:,})")
+        crc32, largest = 0, 0
+        buffer = memoryview(bytearray(PIECE_BYTES))
         while length := file.readinto(buffer):
             crc32 = zlib.crc32(buffer[:length], crc32)
-        if crc32 != note.crc32:
-            raise ValueError(f"the checksum of {path.name} differs")
+            largest = max(largest, np.frombuffer(buffer[:length], dtype).max())
+        if crc32 != note.crc32 or largest >= len(note.vocab):
+            raise ValueError(f"{path} is damaged (its checksum differs)")
         return np.memmap(file, dtype, "r", shape=(note.count,))
 
 
 # ---- writing the cache
 
 
-def _build(text: _Text, held: bool, say: Say) -> Corpus:
+def _build(text: TextFile, held: bool, say: Say) -> Corpus:
     """Encodes the text into a new cache and returns the corpus from there."""
     stamp = text.stamp()
     say(f"Encoding {text.path} ({stamp[0]:,} bytes)")
-    vocab = _find_vocab(text)
-    for home in _homes(text.path.parent):
+    vocab = text.vocab()
+    beside = text.path.parent
+    for home in _homes(beside):
         try:
             note, ids = _write_cache(home, text, vocab, stamp, held)
         except OSError as error:
-            if error.errno in _READ_ONLY and home == text.path.parent:
+            if home == beside and error.errno in _READ_ONLY:
                 continue
             raise TextError(
-                f"Cannot write the encoded text to {home}: {error.strerror}; make room "
-                "there, or copy the text to a folder that can be written"
+                f"Cannot write the encoded text to {home}: {error.strerror or error}; "
+                "make room there, or copy the text to a folder that can be written to"
             ) from error
-        return _found(home, text, note, ids, say)
+        return _corpus(home, text, note, ids, say)
     raise TextError(
-        f"{text.path.parent} is read-only and there is no folder for the user's "
-        "caches; set XDG_CACHE_HOME to one"
+        f"{beside} cannot be written to and there is no folder for the user's caches; "
+        "set XDG_CACHE_HOME to one"
     )
 
 
 def _write_cache(
-    home: Path, text: _Text, vocab: Vocab, stamp: list[int], held: bool
+    home: Path, text: TextFile, vocab: Vocab, stamp: Stamp, held: bool
 ) -> tuple[_Note, np.ndarray]:
     """Writes both cache files, the JSON last, for it makes the cache valid.
 
@@ -290,7 +269,7 @@ def _write_cache(
     home.mkdir(parents=True, exist_ok=True)
     if held:
         sweep(home)
-    note_path, ids_path = _cache_files(home, text.encoding)
+    note_path, ids_path = _cache_files(home, text)
     with replacing(ids_path) as ids_file:
         note = _write_ids(ids_file, text, vocab, stamp)
         ids_file.flush()
@@ -300,8 +279,8 @@ def _write_cache(
     return note, ids
 
 
-def _write_ids(file: BinaryIO, text: _Text, vocab: Vocab, stamp: list[int]) -> _Note:
-    """Writes the ids of the text and returns what the JSON has to say of them.
+def _write_ids(file: BinaryIO, text: TextFile, vocab: Vocab, stamp: Stamp) -> _Note:
+    """Writes the ids of the text and returns the note on them.
 
     A second thread encodes one piece while this one decodes the next: nearly all that
     it does runs without the interpreter's lock.
@@ -312,103 +291,23 @@ def _write_ids(file: BinaryIO, text: _Text, vocab: Vocab, stamp: list[int]) -> _
     def encode(raw: bytes, symbols: str | bytes) -> None:
         nonlocal count, crc32
         sha256.update(raw)
-        ids = vocab.encode(symbols)
+        try:
+            ids = vocab.encode(symbols).astype(dtype, copy=False)
+        except TextError:  # a symbol that was not there when the vocabulary was made
+            raise text.changed() from None
         count += len(ids)
-        raw_ids = ids.astype(dtype, copy=False).data
-        crc32 = zlib.crc32(raw_ids, crc32)
-        file.write(raw_ids)
+        crc32 = zlib.crc32(ids.data, crc32)
+        file.write(ids.data)
 
     with ThreadPoolExecutor(1) as thread:
         last: Future[None] | None = None
-        for raw, symbols in _symbols(text):
+        for raw, symbols in text.symbols():
             if last:
                 last.result()
             last = thread.submit(encode, raw, symbols)
         if last:
             last.result()
 
-    if text.stamp() != stamp:
-        raise _changed(text)
-    settled = stamp if _is_settled(stamp) else None
+    text.expect_unchanged(stamp)
+    settled = stamp if is_settled(stamp) else None
     return _Note(vocab, sha256.hexdigest(), settled, count, crc32)
-
-
-def _find_vocab(text: _Text) -> Vocab:
-    """Returns the sorted vocabulary of the text: the first of its two readings."""
-    if text.stamp()[0] == 0:
-        raise TextError(f"{text.path} is empty; put a text there")
-    try:
-        symbols = _distinct_symbols(text)
-    except UnicodeDecodeError:
-        for _ in _symbols(text):  # raises the error again, with its offset
-            pass
-        raise _changed(text) from None
-    if len(symbols) < 2:
-        raise TextError(
-            f"{text.path}: expected at least two distinct characters, got only "
-            f"{symbols!r}; put a text there"
-        )
-    return Vocab(symbols)
-
-
-def _distinct_symbols(text: _Text) -> str | bytes:
-    """Returns the distinct symbols of the text, sorted.
-
-    New symbols of one byte are what is left of a piece once all known ones are deleted,
-    and only what is no ASCII is decoded: far faster than decoding everything. Deleting
-    may join what an error had kept apart; the second reading finds such an error.
-    """
-    is_utf8 = text.encoding == "utf-8"
-    narrow, wide = b"", np.zeros(sys.maxunicode + 1, bool)
-    rest = b""
-    for piece in text.pieces():
-        narrow += bytes(set(piece.translate(None, narrow + _NOT_ASCII * is_utf8)))
-        if is_utf8:
-            rest += piece.translate(None, _ASCII)
-            characters, used = codecs.utf_8_decode(rest, "strict", False)
-            wide[code_points(characters).astype(np.intp)] = True
-            rest = rest[used:]
-    codecs.utf_8_decode(rest, "strict", True)
-    if not is_utf8:
-        return bytes(sorted(narrow))
-    wide[list(narrow)] = True
-    return "".join(map(chr, np.flatnonzero(wide)))
-
-
-def _symbols(text: _Text) -> Iterator[tuple[bytes, str | bytes]]:
-    """Yields the text piece by piece, as its bytes and as its symbols."""
-    rest, offset = b"", 0
-    for piece in text.pieces():
-        if text.encoding == "bytes":
-            yield piece, piece
-            continue
-        rest += piece
-        characters, used = _decode(text, rest, offset, is_last=False)
-        rest, offset = rest[used:], offset + used
-        yield piece, characters
-    _decode(text, rest, offset, is_last=True)
-
-
-def _decode(text: _Text, raw: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
-    """Returns the characters in raw, and how many bytes were whole characters."""
-    try:
-        return codecs.utf_8_decode(raw, "strict", is_last)
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{text.path} is not valid UTF-8: byte 0x{raw[error.start]:02X} at offset "
-            f"{offset + error.start:,} ({error.reason}); mend it, or set "
-            "data.encoding='bytes'"
-        ) from None
-
-
-# ---- errors
-
-
-def _changed(text: _Text) -> TextError:
-    return TextError(f"{text.path} changed while it was read; run the same again")
-
-
-def _cannot_open(path: Path, error: OSError) -> TextError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return datasets.missing(path.parent)
-    return TextError(f"Cannot read {path}: {error.strerror}")

@@ -239,10 +239,12 @@ def _too_short(
     seq = _largest(lambda size: not empty_split(batch_size, size), seq_length)
     mends = [f"data.batch_size to at most {batch}"] if batch else []
     mends += [f"data.seq_length to at most {seq}"] if seq else []
+    mend = f"lower {' or '.join(mends)}" if mends else "use a longer text"
+    if name == "val":
+        mend += ", or set data.val_frac=0"
     return TextError(
         f"The {name} split has no chunk: {length:,} characters, batch_size "
-        f"{batch_size}, seq_length {seq_length}; "
-        + (f"lower {' or '.join(mends)}" if mends else "use a longer text")
+        f"{batch_size}, seq_length {seq_length}; {mend}"
     )
 
 

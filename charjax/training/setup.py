@@ -127,6 +127,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         seq_length=data.seq_length,
         max_count=config.train.steps_per_dispatch,
         steps_per_epoch=steps_per_epoch,
+        reset_rate=config.train.reset_rate,
     )
     return Plan(
         config=config,

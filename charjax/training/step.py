@@ -1,6 +1,7 @@
 """The state of a run, and the jitted function that takes it several steps on."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -67,6 +68,7 @@ def make_advance(
     seq_length: int,
     max_count: int,
     steps_per_epoch: int,
+    reset_rate: float = 0.0,
 ) -> Advance:
     """Returns `advance(state, window, count)`, which takes `count` training steps.
 
@@ -78,6 +80,9 @@ def make_advance(
       seq_length: T, the characters of a chunk.
       max_count: K, the most steps a call takes.
       steps_per_epoch: the carry is zero again at the first step of each epoch.
+      reset_rate: chance that it is at any other step, drawn for each lane. A state
+        that is never reset drifts to where a model that starts from zero, as in
+        sampling, has never been.
 
     Returns:
       The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
@@ -87,12 +92,14 @@ def make_advance(
     def take_step(
         state: TrainState, x_TxB: jax.Array, y_TxB: jax.Array
     ) -> tuple[TrainState, jax.Array, jax.Array]:
-        zero = initial_carry(state.params, x_TxB.shape[1])
+        key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        batch_size = x_TxB.shape[1]
         is_first = state.step % steps_per_epoch == 0
-        carry = jax.tree.map(
-            lambda zero, last: jnp.where(is_first, zero, last), zero, state.carry
+        is_reset_B = is_first | jax.random.bernoulli(
+            key_reset, reset_rate, (batch_size,)
         )
-        key = jax.random.fold_in(state.key, state.step)
+        zero = initial_carry(state.params, batch_size)
+        carry = jax.tree.map(partial(_choose, is_reset_B), zero, state.carry)
 
         def objective(params: Params) -> tuple[jax.Array, Carry]:
             logits_TxBxV, last = logits(params, x_TxB, carry, key)
@@ -129,3 +136,9 @@ def make_advance(
         return state, Metrics(loss_K, norm_K, optax.tree.norm(state.params))
 
     return jax.jit(advance, donate_argnums=0, compiler_options=compiler_options())
+
+
+def _choose(is_first_B: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
+    """Returns the rows of two arrays with the batch in front, each from one of them."""
+    shape = is_first_B.shape + (1,) * (first.ndim - 1)
+    return jnp.where(is_first_B.reshape(shape), first, second)

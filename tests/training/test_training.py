@@ -13,10 +13,9 @@ import pytest
 import charjax
 from charjax import checkpoint
 from charjax.training import loop
-from charjax.training.records import read_json_lines
 from charjax.training.step import create_state, make_advance
 
-TEXT = "the quick brown fox jumps over the lazy dog. " * 40
+TEXT = "the quick brown fox jumps over the lazy dog. " * 41
 
 
 @pytest.fixture
@@ -28,10 +27,10 @@ def folder(tmp_path):
 
 
 def make_config(folder, **fields):
-    """A run of 3 epochs of 16 steps on a text of 1,800 characters."""
+    """A run of 3 epochs of 16 steps on a text of 18 chunks."""
     config = charjax.default_config()
     config.data.update(dir=str(folder / "text"), batch_size=5, seq_length=20)
-    config.data.update(train_frac=0.9, val_frac=0.05)
+    config.data.update(train_frac=0.89, val_frac=0.06)
     config.model.update(hidden_size=8, num_layers=2, dropout=0.2)
     config.optimizer.warmup_steps = 5
     config.train.update(max_epochs=3, print_every=4, checkpoint_dir=str(folder / "cv"))
@@ -226,7 +225,8 @@ def test_without_a_validation_split_checkpoints_carry_the_training_loss(folder):
 
 def test_a_loss_that_is_not_finite_stops_with_what_is_known(folder):
     fields = {"optimizer__name": "sgd", "optimizer__grad_clip": 0.0}
-    config = make_config(folder, optimizer__learning_rate=1e30, **fields)
+    fields |= {"optimizer__warmup_steps": 0}
+    config = make_config(folder, optimizer__learning_rate=1e38, **fields)
     with pytest.raises(charjax.TrainingError) as error:
         quiet(config)
     message = str(error.value)
@@ -292,7 +292,8 @@ def test_the_carry_goes_from_chunk_to_chunk_and_is_zero_at_each_epochs_start():
     optimizer = optax.sgd(0.0)
     advance = make_advance(optimizer, seq_length=3, max_count=4, steps_per_epoch=3)
     ids_BxL = np.arange(26).reshape(2, 13) % 3
-    state = create_state(params, optimizer, jax.random.key(0), 2)
+    copy = jax.tree.map(jnp.copy, params)  # the state is donated
+    state = create_state(copy, optimizer, jax.random.key(0), 2)
     state, metrics = advance(state, ids_BxL, 4)
     carry, losses = charjax.initial_carry(params, 2), []
     for step in range(4):
@@ -305,6 +306,25 @@ def test_the_carry_goes_from_chunk_to_chunk_and_is_zero_at_each_epochs_start():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state.carry, carry
     )
+
+
+def test_the_reset_rate_starts_lanes_from_zero_each_by_itself():
+    params = charjax.init(
+        jax.random.key(0), charjax.ModelSpec(hidden_size=4), charjax.Vocab.of("abc")
+    )
+    optimizer = optax.sgd(0.0)
+    advance = make_advance(
+        optimizer, seq_length=1, max_count=1, steps_per_epoch=10**6, reset_rate=0.3
+    )
+    ids_BxL = np.zeros((1000, 2), np.uint8)
+    state = create_state(params, optimizer, jax.random.key(0), 1000)
+    state, _ = advance(state, ids_BxL, 1)  # all lanes read the same from zero
+    once = np.asarray(state.carry[0].h_BxH)
+    state, _ = advance(state, ids_BxL, 1)
+    twice = np.asarray(state.carry[0].h_BxH)
+    is_reset = np.all(twice == once, axis=1)
+    assert len(np.unique(twice, axis=0)) == 2
+    assert 0.25 < is_reset.mean() < 0.35
 
 
 def test_a_text_too_short_for_the_batch_shape_is_refused_with_what_fits(folder):
@@ -329,6 +349,21 @@ def test_a_device_that_is_not_there_is_refused(folder):
         quiet(make_config(folder, train__device="tpu"))
 
 
-def test_a_whole_run_compiles_its_steps_once(folder, caplog):
-    run = quiet(make_config(folder, train__max_steps=24))
-    assert read_json_lines(run.path / "metrics.jsonl")
+def test_a_run_compiles_each_of_its_functions_once(folder):
+    compiled = []
+
+    def listen(event, duration, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(about.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        fields = {"train__eval_every": 7.0, "sample__length": 30}
+        config = make_config(folder, model__hidden_size=7, **fields)
+        quiet(config)
+        trained = list(compiled)
+        quiet(make_config(folder, model__hidden_size=7, **fields))
+    finally:
+        jax.monitoring.clear_event_listeners()
+    for name in ("advance", "_evaluate_chunks", "_draw_piece"):
+        assert sum(name in str(fun) for fun in trained) == 1, name

@@ -1,0 +1,171 @@
+"""A text file, read in pieces of bounded size: its symbols and its vocabulary."""
+
+import codecs
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from charjax.errors import TextError
+from charjax.text import datasets
+from charjax.text.vocab import Encoding, Vocab, code_points
+
+PIECE_BYTES = 1 << 19
+
+_SETTLED_NS = 2_000_000_000
+_ASCII, _NOT_ASCII = bytes(range(128)), bytes(range(128, 256))
+
+Stamp = list[int]  # size and times of a file, which change when the file does
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file, open, and the units to read it in.
+
+    Attributes:
+      path: where it is.
+      file: the file itself, which stays the same where another takes over the path.
+      encoding: `'utf-8'` for code points, `'bytes'` for byte values.
+    """
+
+    path: Path
+    file: BinaryIO
+    encoding: Encoding
+
+    def stamp(self) -> Stamp:
+        """Returns what tells cheaply whether the file has changed."""
+        return _stamp(os.fstat(self.file.fileno()))
+
+    def expect_unchanged(self, stamp: Stamp) -> None:
+        """Raises TextError where the path no longer has the file of this stamp."""
+        try:
+            now = _stamp(os.stat(self.path))
+        except OSError:
+            now = None
+        if now != stamp:
+            raise self.changed()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yields the bytes of the text from its start."""
+        self.file.seek(0)
+        try:
+            while piece := self.file.read(PIECE_BYTES):
+                yield piece
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+
+    def sha256(self) -> str:
+        """Returns the checksum of the bytes."""
+        digest = hashlib.sha256()
+        for piece in self.pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def symbols(self) -> Iterator[tuple[bytes, str | bytes]]:
+        """Yields the text piece by piece, as its bytes and as its symbols.
+
+        A character that two pieces share comes with the second.
+
+        Raises:
+          TextError: the text is not valid UTF-8 and is to be read as such.
+        """
+        rest, offset = b"", 0
+        for piece in self.pieces():
+            if self.encoding == "bytes":
+                yield piece, piece
+                continue
+            rest += piece
+            characters, used = self._decode(rest, offset, is_last=False)
+            rest, offset = rest[used:], offset + used
+            yield piece, characters
+        self._decode(rest, offset, is_last=True)
+
+    def vocab(self) -> Vocab:
+        """Returns the sorted vocabulary of the text.
+
+        Raises:
+          TextError: the text is empty, has one symbol only or is not valid UTF-8 (where
+            only `symbols` can see that, this does not).
+        """
+        if self.stamp()[0] == 0:
+            raise TextError(f"{self.path} is empty; put a text there")
+        try:
+            symbols = self._distinct_symbols()
+        except UnicodeDecodeError:
+            for _ in self.symbols():  # raises the error again, with its offset
+                pass
+            raise self.changed() from None
+        if len(symbols) < 2:
+            raise TextError(
+                f"{self.path}: expected at least two distinct characters, got only "
+                f"{symbols!r}; put a text there"
+            )
+        return Vocab(symbols)
+
+    def changed(self) -> TextError:
+        """Returns the error for a text that does not hold still."""
+        return TextError(f"{self.path} changed while it was read; run the same again")
+
+    def _decode(self, raw: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
+        """Returns the characters in raw, and how many bytes were whole characters."""
+        try:
+            return codecs.utf_8_decode(raw, "strict", is_last)
+        except UnicodeDecodeError as error:
+            raise TextError(
+                f"{self.path} is not valid UTF-8: byte 0x{raw[error.start]:02X} at "
+                f"offset {offset + error.start} ({error.reason}); mend it, or set "
+                "data.encoding='bytes'"
+            ) from None
+
+    def _distinct_symbols(self) -> str | bytes:
+        """Returns the distinct symbols of the text, sorted.
+
+        New symbols of one byte are what is left of a piece once the known ones are
+        deleted, and only what is not ASCII is decoded: far faster than decoding it all.
+        Deleting may join what an error kept apart, so not every error shows here.
+        """
+        is_utf8 = self.encoding == "utf-8"
+        elsewhere = _NOT_ASCII if is_utf8 else b""
+        narrow, wide = b"", np.zeros(sys.maxunicode + 1, bool)
+        rest = b""
+        for piece in self.pieces():
+            narrow += bytes(set(piece.translate(None, narrow + elsewhere)))
+            if is_utf8:
+                rest += piece.translate(None, _ASCII)
+                characters, used = codecs.utf_8_decode(rest, "strict", False)
+                wide[code_points(characters).astype(np.intp)] = True
+                rest = rest[used:]
+        codecs.utf_8_decode(rest, "strict", True)
+        if not is_utf8:
+            return bytes(sorted(narrow))
+        wide[list(narrow)] = True
+        return "".join(map(chr, np.flatnonzero(wide)))
+
+
+def is_settled(stamp: Stamp) -> bool:
+    """Returns whether any later change of the file would change its stamp.
+
+    File times move in steps of some milliseconds (two seconds on FAT), so a file that
+    was written just now can change once more under the same stamp.
+
+    >>> is_settled([1, 0, 0]), is_settled([1, 0, time.time_ns()])
+    (True, False)
+    """
+    return max(stamp[1:]) < time.time_ns() - _SETTLED_NS
+
+
+def unreadable(path: Path, error: OSError) -> TextError:
+    """Returns the error for a text file that cannot be opened or read."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return datasets.missing(path.parent)
+    return TextError(f"Cannot read {path}: {error.strerror or error}")
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

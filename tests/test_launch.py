@@ -1,0 +1,119 @@
+"""launch.py as a user runs it: flags, exit codes, Ctrl-C, a cell of one's own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = "the quick brown fox jumps over the lazy dog. " * 60
+SMALL = {
+    "data.batch_size": 5,
+    "data.seq_length": 20,
+    "model.hidden_size": 8,
+    "sample.length": 20,
+    "train.run_name": "run",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "input.txt").write_text(TEXT)
+    return tmp_path
+
+
+def command(folder, *flags, config="configs/default.py", **fields):
+    fields = (
+        SMALL
+        | {"data.dir": folder, "train.checkpoint_dir": folder / "cv"}
+        | {name.replace("__", "."): value for name, value in fields.items()}
+    )
+    overrides = [f"--config.{name}={value}" for name, value in fields.items()]
+    return [sys.executable, "launch.py", "--config", str(config), *overrides, *flags]
+
+
+def launch(*arguments, **fields):
+    return subprocess.run(
+        command(*arguments, **fields),
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_launch_shows_the_run_and_names_checkpoints_by_validation_loss(folder):
+    done = launch(folder, train__max_epochs=1, train__print_every=10)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "CPU", "2,700 characters, 28 distinct", "chunks    24 train, 2 val, 0 test",
+        "parameters: layer 1", "loss", "bits/char", "chars/s", "left", "validation loss",
+        "charjax sample",
+    ):  # fmt: skip
+        assert part in done.stdout
+    loss = re.search(r"validation loss (\d\.\d{4})", done.stdout)[1]
+    assert (folder / "cv/run" / f"lm_lstm_epoch1.00_{loss}").is_dir()
+
+
+def test_ctrl_c_saves_and_the_same_command_continues(folder):
+    long = command(folder, train__max_epochs=100_000, train__print_every=10)
+    process = subprocess.Popen(long, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "loss" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command continues" in out
+    step = int(re.search(r"stopped at step ([\d,]+)", out)[1].replace(",", ""))
+    process = subprocess.Popen(long, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while not (line := process.stdout.readline()).startswith("resumed"):
+        assert line
+    assert f"step {step:,}" in line
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
+def test_a_cell_from_a_config_file_of_ones_own_trains(folder):
+    readme = (ROOT / "README.md").read_text()
+    code = re.search(
+        r'```python\n("""A recurrent cell of one gate.*?)```', readme, re.S
+    )
+    config = folder / "my_cell.py"
+    config.write_text(code[1])
+    done = launch(folder, config=config, train__max_steps=8)
+    assert done.returncode == 0, done.stderr
+    assert list((folder / "cv/run").glob("lm_my_cell_epoch*"))
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--config.model.hiden_size=3"], "Did you mean 'model.hidden_size'"),
+    (["--config.learning_rate=3"], "Did you mean 'optimizer.learning_rate'"),
+    (["--config.model.hidden_size=three"], "invalid literal for int"),
+    (["--config.model.cell=lstmm"], "unknown cell 'lstmm'"),
+    (["--no_such_flag=1"], "Unknown command line flag"),
+    (["more"], "unexpected argument 'more'"),
+    (["--config", "configs/none.py"], "no such config file"),
+    (["--config.data.dir=", "--config.data.name=none_such"], "none_such"),
+    (["--config.data.train_frac=1.5"], "expected 0 to 1, got 1.5"),
+    (["--config.data.batch_size=500"], "has no chunk"),
+    (["--config.train.init_from=no/where"], "no/where: not there"),
+])  # fmt: skip
+def test_a_wrong_command_is_one_line_and_writes_no_run(folder, flags, message):
+    done = launch(folder, *flags, train__max_steps=1)
+    assert done.returncode == 1
+    assert done.stderr.startswith("launch.py: error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr
+
+
+def test_no_config_says_which_to_try():
+    done = subprocess.run(
+        [sys.executable, "launch.py"], cwd=ROOT, capture_output=True, text=True,
+        check=False, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "--config configs/shakespeare_lstm.py" in done.stderr

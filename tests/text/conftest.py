@@ -1,0 +1,16 @@
+"""What all tests of texts share: nothing reaches the user's own caches."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def user_caches(tmp_path_factory, monkeypatch):
+    caches = tmp_path_factory.mktemp("caches")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+    return caches
+
+
+@pytest.fixture
+def said():
+    """A list to give as `say=said.append`."""
+    return []
