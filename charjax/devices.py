@@ -1,14 +1,15 @@
 """Choices that depend on the device."""
 
 import os
+from typing import Any
 
 import jax
 
 from charjax.errors import ConfigError
 
 
-def choose(platform: str) -> jax.Device:
-    """Returns the device to work on.
+def choose(platform: str) -> Any:
+    """Returns the `jax.Device` to work on.
 
     Args:
       platform: `'auto'` for the best there is, or `'cpu'`, `'gpu'`, `'tpu'`.
@@ -28,7 +29,7 @@ def choose(platform: str) -> jax.Device:
         ) from None
 
 
-def describe(device: jax.Device) -> str:
+def describe(device: Any) -> str:
     """Returns what a person calls the device."""
     if device.platform == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
@@ -42,7 +43,7 @@ def compiler_options() -> dict[str, str] | None:
     On CPU the sequential scheduler: the concurrent one costs a loop of small
     operations, such as a recurrence, 30 to 40% of its time.
     """
-    device = jax.config.jax_default_device
+    device = jax.config.read("jax_default_device")
     platform = getattr(device, "platform", device) or jax.default_backend()
     if platform == "cpu":
         return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}

@@ -297,7 +297,8 @@ def run_layers(
     carries = []
     for i, (layer, layer_carry) in enumerate(zip(layers, carry, strict=True)):
         z_TxBxGH = cell.project(layer, x, matmul)
-        layer_carry, x = unroll(cell, spec.dtype, layer, layer_carry, z_TxBxGH)
+        unrolled: Any = unroll(cell, spec.dtype, layer, layer_carry, z_TxBxGH)
+        layer_carry, x = unrolled
         carries.append(layer_carry)
         if key is not None:
             layer_key = jax.random.fold_in(key, i)

@@ -10,7 +10,7 @@ reached belong to substrings of both texts. All is integers, compared exactly.
 import numpy as np
 
 from charjax.errors import ConfigError, TextError
-from charjax.text.vocab import code_points
+from charjax.text.vocab import codes_of
 
 _NUM_SYMBOLS = 0x110000  # code points; bytes are fewer
 _PIECE = 1 << 18  # characters of the training text at a time: what fits a cache
@@ -74,10 +74,7 @@ def _codes(*texts: str | bytes) -> list[np.ndarray]:
             f"Texts to compare: expected two of str or two of bytes, got {kinds}; "
             "decode or encode one of them"
         )
-    return [
-        code_points(text) if isinstance(text, str) else np.frombuffer(text, np.uint8)
-        for text in texts
-    ]
+    return [codes_of(text) for text in texts]
 
 
 def _advance(

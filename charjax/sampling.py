@@ -25,7 +25,7 @@ from charjax.model import Params
 from charjax.scoring import State, check_temperature, read
 from charjax.text.vocab import OnUnknown
 
-_DRAWN_CHARACTERS = 1 << 8  # of each text, drawn in one call of the compiled function
+_DRAWN_CHARACTERS = 1 << 9  # of each text, drawn in one call of the compiled function
 _NOISE = 1 << 22  # and at most so many numbers of noise for them
 _FLAT = 1e30  # any temperature above draws the same, and noise beyond it is infinite
 

@@ -161,7 +161,8 @@ def test_an_imported_file_may_register_the_cell_of_a_checkpoint(tmp_path):
         "charjax.cells.register('from_a_file', charjax.cells.get('rnn'))\n"
     )
     make = (
-        f"import sys, jax, charjax, numpy as np; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import sys, jax, charjax, numpy as np\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "import my_cell\n"
         "from charjax import checkpoint\n"
         "spec = charjax.ModelSpec(cell='from_a_file', hidden_size=4)\n"

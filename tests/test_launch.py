@@ -48,8 +48,8 @@ def test_launch_shows_the_run_and_names_checkpoints_by_validation_loss(folder):
     assert done.returncode == 0, done.stderr
     for part in (
         "CPU", "2,700 characters, 28 distinct", "chunks    24 train, 2 val, 0 test",
-        "parameters: layer 1", "loss", "bits/char", "chars/s", "left", "validation loss",
-        "charjax sample",
+        "parameters: layer 1", "loss", "bits/char", "chars/s", "left",
+        "validation loss", "charjax sample",
     ):  # fmt: skip
         assert part in done.stdout
     loss = re.search(r"validation loss (\d\.\d{4})", done.stdout)[1]

@@ -27,8 +27,8 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from charjax.errors import TextError
+from charjax.files import Say, locked, replacing, silent, sweep
 from charjax.text.datasets import TEXT_NAME
-from charjax.text.files import Say, locked, replacing, silent, sweep
 from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled, unreadable
 from charjax.text.vocab import Encoding, Vocab
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charjax.errors import MissingTextError, TextError, did_you_mean
-from charjax.text.files import Say, locked, replacing, silent, sweep
+from charjax.files import Say, locked, replacing, silent, sweep
 
 TEXT_NAME = "input.txt"
 

@@ -14,12 +14,11 @@ import numpy as np
 
 from charjax.errors import TextError
 from charjax.text import datasets
-from charjax.text.vocab import Encoding, Vocab, code_points
+from charjax.text.vocab import Encoding, Vocab, codes_of
 
 PIECE_BYTES = 1 << 19
 
 _SETTLED_NS = 2_000_000_000
-_ASCII, _NOT_ASCII = bytes(range(128)), bytes(range(128, 256))
 
 Stamp = list[int]  # size and times of a file, which change when the file does
 
@@ -126,26 +125,26 @@ class TextFile:
     def _distinct_symbols(self) -> str | bytes:
         """Returns the distinct symbols of the text, sorted.
 
-        New symbols of one byte are what is left of a piece once the known ones are
-        deleted, and only what is not ASCII is decoded: far faster than decoding it all.
-        Deleting may join what an error kept apart, so not every error shows here.
+        Known symbols of one byte are deleted from each piece before the rest of it is
+        looked at, which is far faster than looking at it all. Deleting may join what an
+        error kept apart, so not every error shows here.
         """
         is_utf8 = self.encoding == "utf-8"
-        elsewhere = _NOT_ASCII if is_utf8 else b""
-        narrow, wide = b"", np.zeros(sys.maxunicode + 1, bool)
+        narrow = 128 if is_utf8 else 256  # codes of symbols that are one byte
+        seen = np.zeros(sys.maxunicode + 1 if is_utf8 else 256, bool)
         rest = b""
         for piece in self.pieces():
-            narrow += bytes(set(piece.translate(None, narrow + elsewhere)))
+            known = np.flatnonzero(seen[:narrow]).astype(np.uint8).tobytes()
+            rest += piece.translate(None, known)
             if is_utf8:
-                rest += piece.translate(None, _ASCII)
-                characters, used = codecs.utf_8_decode(rest, "strict", False)
-                wide[code_points(characters).astype(np.intp)] = True
-                rest = rest[used:]
+                symbols, used = codecs.utf_8_decode(rest, "strict", False)
+            else:
+                symbols, used = rest, len(rest)
+            rest = rest[used:]
+            seen[codes_of(symbols).astype(np.intp)] = True
         codecs.utf_8_decode(rest, "strict", True)
-        if not is_utf8:
-            return bytes(sorted(narrow))
-        wide[list(narrow)] = True
-        return "".join(map(chr, np.flatnonzero(wide)))
+        codes = np.flatnonzero(seen)
+        return "".join(map(chr, codes)) if is_utf8 else bytes(codes.tolist())
 
 
 def is_settled(stamp: Stamp) -> bool:

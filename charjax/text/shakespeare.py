@@ -49,7 +49,7 @@ _SLIPS = (
     ("end..", "end."),
 )
 
-# Names that the edition ran into the speech, having no capital after a hyphen or "'".
+# Names with a hyphen, an apostrophe or a comma: the edition took them for speech.
 _RUN_IN = (
     r"(?:(?:First|Second|Third) )?(?:Lord Chief-Justice|Serving-[Mm][ae]n|'Prentice|"
     r"Master-Gunner|Master's-Mate|(?:Varro|Isidore|Lucilius)'s? Servants?)|"

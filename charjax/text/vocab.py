@@ -26,12 +26,14 @@ def narrowest_dtype(count: int) -> np.dtype[Any]:
     return np.min_scalar_type(max(count - 1, 0))
 
 
-def code_points(text: str) -> np.ndarray:
-    """Returns the code points of a text as an array, one unsigned integer each.
+def codes_of(text: str | bytes) -> np.ndarray:
+    """Returns the code points or byte values of a text as an array, one integer each.
 
-    >>> code_points("aé").tolist()
-    [97, 233]
+    >>> codes_of("aé").tolist(), codes_of(b"ab").tolist()
+    ([97, 233], [97, 98])
     """
+    if isinstance(text, bytes):
+        return np.frombuffer(text, np.uint8)
     if text.isascii():  # a quarter of the memory of the general way
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
@@ -121,7 +123,7 @@ class Vocab:
                 f"on_unknown: expected 'error' or 'skip', got {on_unknown!r}"
             )
         own_text = self._own_kind(text)
-        codes = _codes_of(own_text)
+        codes = codes_of(own_text)
         ids = self._ids_of_codes.take(codes)
         unknown = ids == len(self)
         if unknown.any():
@@ -222,7 +224,7 @@ class Vocab:
     @functools.cached_property
     def _codes(self) -> np.ndarray:
         """The code of each id: uint32 for code points, uint8 for bytes."""
-        codes = _codes_of(self.symbols)
+        codes = codes_of(self.symbols)
         return codes if isinstance(self.symbols, bytes) else codes.astype("<u4")
 
     @functools.cached_property
@@ -261,10 +263,6 @@ class Vocab:
                 f"Vocabulary: expected encoding {self.encoding!r}, "
                 f"got {other.encoding!r}; set data.encoding to match"
             )
-
-
-def _codes_of(text: str | bytes) -> np.ndarray:
-    return code_points(text) if isinstance(text, str) else np.frombuffer(text, np.uint8)
 
 
 def _is_byte(value: object) -> bool:

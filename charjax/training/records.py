@@ -7,11 +7,12 @@ function that takes one.
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from charjax.files import replacing
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
@@ -46,18 +47,12 @@ def read_json_lines(path: Path) -> list[Record]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file so that it has its old content or its new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def rewind(path: Path, step: int) -> list[Record]:
     """Takes records of later steps out of a file, and returns those that stay."""
     records = [record for record in read_json_lines(path) if record["step"] <= step]
     lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-    write_atomically(path, "".join(lines))
+    with replacing(path) as file:
+        file.write("".join(lines).encode())
     return records
 
 

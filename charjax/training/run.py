@@ -6,7 +6,7 @@ from typing import Any
 
 from charjax.config import Config, flatten
 from charjax.errors import CheckpointError, ConfigError
-from charjax.training.records import write_atomically
+from charjax.files import replacing
 
 METRICS = "metrics.jsonl"
 _CONFIG = "config.json"
@@ -56,7 +56,7 @@ def open_run(config: Config, text_sha256: str) -> Path:
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / _CONFIG, json.dumps(identity, indent=2))
+        _write_json(path / _CONFIG, identity)
     except OSError as error:
         raise CheckpointError(
             f"cannot write to {path}: {error.strerror}; choose another "
@@ -73,7 +73,12 @@ def read_summary(path: Path) -> dict[str, Any] | None:
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Marks a run as finished."""
-    write_atomically(path / _SUMMARY, json.dumps(summary, indent=2))
+    _write_json(path / _SUMMARY, summary)
+
+
+def _write_json(path: Path, plain: dict[str, Any]) -> None:
+    with replacing(path) as file:
+        file.write(json.dumps(plain, indent=2).encode())
 
 
 def _default_name(config: Config) -> str:

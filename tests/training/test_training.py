@@ -328,7 +328,7 @@ def test_the_reset_rate_starts_lanes_from_zero_each_by_itself():
 
 
 def test_a_text_too_short_for_the_batch_shape_is_refused_with_what_fits(folder):
-    with pytest.raises(charjax.TextError, match="data.batch_size to at most"):
+    with pytest.raises(charjax.TextError, match=r"data\.batch_size to at most"):
         quiet(make_config(folder, data__batch_size=500))
 
 
@@ -345,7 +345,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(folder):
 
 
 def test_a_device_that_is_not_there_is_refused(folder):
-    with pytest.raises(charjax.ConfigError, match="train.device=tpu"):
+    with pytest.raises(charjax.ConfigError, match=r"train\.device=tpu"):
         quiet(make_config(folder, train__device="tpu"))
 
 

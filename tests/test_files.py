@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from charjax.text import files
+from charjax import files
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):

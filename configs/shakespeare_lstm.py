@@ -1,0 +1,22 @@
+"""An LSTM on Shakespeare's plays: what charjax trains by default.
+
+python launch.py --config configs/shakespeare_lstm.py
+"""
+
+from charjax.config import Config, default_config
+
+
+def get_config() -> Config:
+    config = default_config()
+    config.train.run_name = "shakespeare_lstm"
+
+    config.data.batch_size = 64
+    config.data.seq_length = 64
+
+    config.model.hidden_size = 256
+
+    config.optimizer.learning_rate = 4e-3
+
+    config.train.max_epochs = 3
+    config.train.eval_every = 0.25
+    return config
