@@ -43,7 +43,8 @@ def compiler_options() -> dict[str, str] | None:
     On CPU the sequential scheduler: the concurrent one costs a loop of small
     operations, such as a recurrence, 30 to 40% of its time.
     """
-    device = jax.config.read("jax_default_device")
+    config: Any = jax.config
+    device = config.jax_default_device
     platform = getattr(device, "platform", device) or jax.default_backend()
     if platform == "cpu":
         return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
