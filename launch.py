@@ -1,7 +1,6 @@
 """Trains a model: `python launch.py --config configs/shakespeare_lstm.py`.
 
-Any field can be overridden, as in `--config.model.cell=gru`; the same command continues
-a run that was stopped.
+Any field can be overridden (`--config.model.cell=gru`); the same command continues.
 """
 
 import sys

@@ -86,7 +86,12 @@ __all__ = [
 ]
 
 
+_MODULES = ("checkpoint", "config", "linen", "recurrence", "text", "training")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"charjax.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'charjax' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"charjax.{_HOMES[name]}"), name)
@@ -95,4 +100,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

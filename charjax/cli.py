@@ -40,9 +40,7 @@ def _sample(args: argparse.Namespace) -> None:
     from charjax import load, sample, stream
 
     params = load(args.path, which=args.which)
-    prime = _read_bytes(args.prime_file) if args.prime_file else args.prime
-    if isinstance(prime, bytes) and params.vocab.encoding == "utf-8":
-        prime = _decode(prime, args.prime_file)
+    prime = _prime(args, params.vocab.encoding)
     options = {
         "length": args.length,
         "seed": args.seed,
@@ -69,7 +67,8 @@ def _next(args: argparse.Namespace) -> None:
     from charjax import load, next_chars
 
     params = load(args.path, which=args.which)
-    table = next_chars(params, args.prime, temperature=args.temperature)
+    prime = _prime(args, params.vocab.encoding)
+    table = next_chars(params, prime, temperature=args.temperature)
     for symbol, probability in list(table.items())[: args.top or None]:
         print(f"{probability:8.4%}  {symbol!r}")
 
@@ -92,10 +91,11 @@ def _novel(args: argparse.Namespace) -> None:
     from charjax import novel_share
 
     sampled, training = _read_bytes(args.sampled), _read_bytes(args.training)
+    try:
+        shares = novel_share(sampled.decode("utf-8"), training.decode("utf-8"))
+    except UnicodeDecodeError:  # compared by bytes where they are no characters
+        shares = novel_share(sampled, training)
     print("length  novel")
-    shares = novel_share(
-        _decode(sampled, args.sampled), _decode(training, args.training)
-    )
     for length, share in enumerate(shares, start=1):
         print(
             f"{length:6}  {share:7.2%}" if not math.isnan(share) else f"{length:6}  -"
@@ -114,8 +114,8 @@ def _inspect(args: argparse.Namespace) -> None:
     parts = num_parameters(params)
     print(f"checkpoint   {path}")
     print(f"step         {record.step:,} (epoch {record.epoch:.2f})")
+    name = "validation" if record.loss_of == "val" else "training"
     if record.loss is not None:
-        name = "validation" if record.loss_of == "val" else "training"
         in_bits = f"{bits(record.loss):.4f} bits"
         print(f"loss         {record.loss:.4f} nats/char ({name}), {in_bits}")
     print(f"vocabulary   {len(params.vocab)} symbols: {params.vocab.symbols!r}")
@@ -123,9 +123,10 @@ def _inspect(args: argparse.Namespace) -> None:
     for part, size in parts.items():
         print(f"  {part:<11}{size:,}")
     print("config")
-    for field, value in sorted(flatten(record.config).items()):
+    fields = flatten(record.config) | flatten({"model": record.spec})
+    for field, value in sorted(fields.items()):
         print(f"  {field} = {value!r}")
-    print("validation losses")
+    print(f"{name} losses")
     for step, loss in record.progress.get("val", []):
         print(f"  step {step:>8,}  {loss:.4f}")
 
@@ -140,7 +141,7 @@ def _list(args: argparse.Namespace) -> None:
             f"no checkpoint below {args.root}; train one with "
             "python launch.py --config configs/shakespeare_lstm.py"
         )
-    print(f"{'loss':>7}  {'bits':>6}  {'epoch':>7}  {'step':>9}  checkpoint")
+    print(f"{'loss':>7}  {'bits':>6}  {'of':5}  {'epoch':>7}  {'step':>9}  checkpoint")
     for path, record in entries:
         if isinstance(record, CharjaxError):
             print(f"damaged: {record}")
@@ -148,7 +149,8 @@ def _list(args: argparse.Namespace) -> None:
         loss = "-" if record.loss is None else f"{record.loss:.4f}"
         in_bits = "-" if record.loss is None else f"{bits(record.loss):.3f}"
         print(
-            f"{loss:>7}  {in_bits:>6}  {record.epoch:7.2f}  {record.step:>9,}  {path}"
+            f"{loss:>7}  {in_bits:>6}  {record.loss_of:5}  {record.epoch:7.2f}  "
+            f"{record.step:>9,}  {path}"
         )
 
 
@@ -190,6 +192,10 @@ def _parser() -> argparse.ArgumentParser:
             help="which checkpoint of a run",
         )  # fmt: skip
 
+    def add_prime(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--prime", default="", help="text to go on from")
+        command.add_argument("--prime-file", help="a file that holds it")
+
     unknown: dict[str, Any] = {
         "choices": ("error", "skip"),
         "default": "error",
@@ -198,8 +204,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("sample", _sample, "write new text")
     add_model(command)
-    command.add_argument("--prime", default="", help="text to go on from")
-    command.add_argument("--prime-file", help="a file that holds it")
+    add_prime(command)
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("--length", type=int, default=2000, help="new characters")
     command.add_argument("--seed", type=int, default=0)
@@ -211,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = add("next", _next, "show what the next character may be")
     add_model(command)
-    command.add_argument("--prime", default="", help="the text before it")
+    add_prime(command)
     command.add_argument("--temperature", type=float, default=1.0)
     command.add_argument("--top", type=int, default=20, help="rows; 0: all")
 
@@ -255,6 +260,14 @@ def _read_bytes(file: str) -> bytes:
         raise MissingTextError(f"cannot read {file}: {error.strerror}") from None
 
 
+def _prime(args: argparse.Namespace, encoding: str) -> str | bytes:
+    """Returns the prime from the line or a file, as the model's kind of text."""
+    if args.prime_file:
+        data = _read_bytes(args.prime_file)
+        return data if encoding == "bytes" else _decode(data, args.prime_file)
+    return os.fsencode(args.prime) if encoding == "bytes" else args.prime
+
+
 def _decode(data: bytes, file: str) -> str:
     try:
         return data.decode("utf-8")
@@ -269,7 +282,9 @@ def _import_file(file: str) -> None:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise MissingTextError(f"--import: {file} is no Python file")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look their module up
+    spec.loader.exec_module(module)
 
 
 if __name__ == "__main__":

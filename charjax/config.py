@@ -225,6 +225,8 @@ def _check_ranges(config: Config) -> None:
     for name in ("b1", "b2"):
         if not 0 <= optimizer[name] < 1:
             raise ConfigError(f"optimizer.{name} is in [0, 1), not {optimizer[name]}")
+    if train.seed >= 2**32:
+        raise ConfigError(f"train.seed is below 2**32, not {train.seed}")
     if not 0 <= train.reset_rate <= 1:
         raise ConfigError(f"train.reset_rate is in [0, 1], not {train.reset_rate}")
     if "/" in train.run_name or train.run_name in (".", ".."):

@@ -31,6 +31,8 @@ def unroll(
 ) -> tuple[Carry, jax.Array]:
     """Runs a cell over time.
 
+    It is differentiable in reverse mode (`jax.grad`, `jax.vjp`) only.
+
     Args:
       cell: the cell.
       dtype: the precision of its products, `'float32'` or `'bfloat16'`.

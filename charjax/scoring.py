@@ -160,8 +160,9 @@ def evaluate(params: Params, lanes: Lanes) -> float:
     nats = []
     for first in range(0, num_chunks, size):
         count = min(size, num_chunks - first)
-        ids_BxL = np.zeros((B, size * T + 1), lanes.ids.dtype)
-        ids_BxL[:, : count * T + 1] = lanes.window(first * T, count * T + 1)
+        window_BxL = lanes.window(first * T, count * T + 1)
+        ids_BxL = np.zeros((B, size * T + 1), window_BxL.dtype)
+        ids_BxL[:, : count * T + 1] = window_BxL
         carry, nats_K = _evaluate_chunks(params, carry, ids_BxL, count, T)
         nats.append(nats_K)  # not waited for: the next call is prepared meanwhile
     return float(np.mean(np.concatenate(nats)[:num_chunks], dtype=np.float64))

@@ -7,4 +7,6 @@ from charjax.config import Config, default_config
 
 
 def get_config() -> Config:
-    return default_config()
+    config = default_config()
+    config.train.run_name = "default"
+    return config

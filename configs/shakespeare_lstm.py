@@ -8,8 +8,6 @@ from charjax.config import Config, default_config
 
 def get_config() -> Config:
     config = default_config()
-    config.train.run_name = "shakespeare_lstm"
-
     config.data.batch_size = 64
     config.data.seq_length = 64
 
@@ -17,6 +15,7 @@ def get_config() -> Config:
 
     config.optimizer.learning_rate = 4e-3
 
-    config.train.max_epochs = 3
+    config.train.max_epochs = 2
     config.train.eval_every = 0.25
+    config.train.print_every = 50
     return config

@@ -15,6 +15,7 @@ SMALL = {
     "data.batch_size": 5,
     "data.seq_length": 20,
     "model.hidden_size": 8,
+    "model.num_layers": 1,
     "sample.length": 20,
     "train.run_name": "run",
 }

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -104,20 +104,21 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
 
     device = devices.choose(config.train.device)
     try:
-        with jax.default_device(device), stop_on_signals() as stop:
+        with jax.default_device(device):
             corpus = setup.open_text(config, say)
             path = runs.open_run(config, corpus.sha256)
             if runs.read_summary(path) is None:
-                _Loop(config, corpus, path, sinks, stop).run()
+                loop = _Loop(config, corpus, path, sinks)
+                with stop_on_signals() as loop.stop:
+                    loop.run()
             else:
                 say(f"{path} is finished; train.restart=true begins anew beside it")
             run = _finished(path)
     except CharjaxError:
         raise
     except OSError as error:
-        raise CheckpointError(
-            f"cannot write {error.filename}: {error.strerror}"
-        ) from None
+        place = error.filename or config.train.checkpoint_dir
+        raise CheckpointError(f"cannot write {place}: {error.strerror}") from None
     say(f"best checkpoint: {run.best}  (loss {run.best_loss:.4f})")
     say(f"sample from it:  charjax sample {run.path}")
     return run
@@ -143,23 +144,22 @@ class _Loop:
     plan: Plan
     state: TrainState
     progress: Progress
+    saved_step: int
+    stop: StopRequest
 
     def __init__(
-        self,
-        config: Config,
-        corpus: Corpus,
-        path: Path,
-        sinks: Sequence[Sink],
-        stop: StopRequest,
+        self, config: Config, corpus: Corpus, path: Path, sinks: Sequence[Sink]
     ) -> None:
-        self.config, self.path, self.stop = config, path, stop
-        self.sinks = sinks
-        self._begin(corpus)
+        self.config, self.path = config, path
         self.sinks = (*sinks, json_lines(path / runs.METRICS))
-        self.step = self.saved_step = int(self.state.step)
+        self._begin(corpus)
+        self.step = int(self.state.step)
         self.resumed_seconds = self.progress.seconds
         self.started = time.perf_counter()
-        self.mark, self.is_warm = (self.started, self.step), False
+        # When the steps up to the last one read had ended; None where other work,
+        # such as compiling, would count as theirs.
+        self.mark: float | None = None
+        self.seconds_a_step: float | None = None
 
     def run(self) -> None:
         """Trains until the last step, patience or a signal ends it."""
@@ -189,14 +189,16 @@ class _Loop:
             self.plan = setup.make_plan(self.config, corpus, params)
             self.state = setup.first_state(self.plan, params)
             self.progress = Progress()
-            rewind(self.path / runs.METRICS, -1)
+            self.saved_step = -1
         else:
             params = checkpoint.load(latest)
             self.plan = setup.make_plan(self.config, corpus, params)
             self.state = setup.restore_state(self.plan, latest, params)
             self.progress = Progress(**checkpoint.read(latest).progress)
-            rewind(self.path / runs.METRICS, int(self.state.step))
+            self.saved_step = int(self.state.step)
         params.vocab.encode(self.config.sample.prime)
+        runs.claim(self.path, self.config, corpus.sha256)
+        rewind(self.path / runs.METRICS, self.saved_step, self.progress.validated_step)
         self._introduce(corpus, params, latest)
 
     def _introduce(self, corpus: Corpus, params: Params, latest: Path | None) -> None:
@@ -244,7 +246,7 @@ class _Loop:
         )
         boundary = min(step - step % size + size for size in grid)
         count = min(boundary, plan.total_steps) - step
-        window_BxL = plan.window(step, count, self.state.key)
+        window_BxL = plan.window(step, count)
         self.state, metrics = plan.advance(self.state, window_BxL, np.int32(count))
         self.step += count
         return step, count, metrics
@@ -254,11 +256,14 @@ class _Loop:
         if unread is None:
             return
         first, count, metrics = unread
-        losses, norms = np.asarray(metrics.loss_K), np.asarray(metrics.grad_norm_K)
+        losses, norms = np.asarray(metrics.loss_K), np.array(metrics.grad_norm_K)
         param_norm = float(metrics.param_norm)
-        if not self.is_warm:
-            # The first steps compiled; their time says nothing of the others'.
-            self.mark, self.is_warm = (time.perf_counter(), first + count), True
+        now = time.perf_counter()
+        if self.mark is not None:
+            self.seconds_a_step = (now - self.mark) / count
+        self.mark = now
+        if not math.isfinite(param_norm):
+            norms[count - 1] = math.nan  # the last update overflowed
         for i in range(count):
             self._take_in(first + i + 1, float(losses[i]), float(norms[i]), param_norm)
 
@@ -268,8 +273,8 @@ class _Loop:
             raise TrainingError(
                 f"the loss is {loss} and the gradient norm {norm} at step {step}, "
                 f"learning rate {self._rate(step):.2e}; {self._last_good()}; try a "
-                "lower optimizer.learning_rate or optimizer.grad_clip, and "
-                "model.dtype=float32"
+                "lower optimizer.learning_rate or optimizer.grad_clip, or "
+                "model.dtype=float32, with train.restart=true"
             )
         progress.recent = [*progress.recent[1 - _RECENT :], loss]
         for totals in (progress.since_record, progress.since_validation):
@@ -281,8 +286,8 @@ class _Loop:
                 f"the loss stayed above {factor} times its running "
                 f"median for {_SUSTAINED} steps (now {loss:.4f}, step {step}, gradient "
                 f"norm {norm:.3g}, learning rate {self._rate(step):.2e}); "
-                f"{self._last_good()}; try a lower optimizer.learning_rate, or "
-                "train.explosion_factor=0 to go on regardless"
+                f"{self._last_good()}; try a lower optimizer.learning_rate with "
+                "train.restart=true, or train.explosion_factor=0 to go on regardless"
             )
         if step % train.print_every == 0:
             self._record(step, norm / max(param_norm, 1e-30), norm)
@@ -292,10 +297,8 @@ class _Loop:
         loss = _mean(progress.since_record)
         progress.since_record = [0.0, 0]
         progress.train.append([step, loss])
-        now = time.perf_counter()
-        seconds_a_step = (now - self.mark[0]) / max(step - self.mark[1], 1)
-        self.mark = now, step
         data = self.config.data
+        seconds_a_step = self.seconds_a_step
         self._emit(
             "train",
             step,
@@ -304,9 +307,11 @@ class _Loop:
             grad_norm=grad_norm,
             grad_to_param=grad_to_param,
             learning_rate=self._rate(step),
-            chars_per_second=data.batch_size * data.seq_length / seconds_a_step,
+            chars_per_second=seconds_a_step
+            and data.batch_size * data.seq_length / seconds_a_step,
             seconds=self._seconds(),
-            seconds_left=seconds_a_step * (self.plan.total_steps - step),
+            seconds_left=seconds_a_step
+            and seconds_a_step * (self.plan.total_steps - step),
         )
 
     def _is_validation_due(self) -> bool:
@@ -337,7 +342,8 @@ class _Loop:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the validation loss is {loss} at step {self.step}; "
-                f"{self._last_good()}"
+                f"{self._last_good()}; try a lower optimizer.learning_rate with "
+                "train.restart=true"
             )
         self.progress.since_validation = [0.0, 0]
         self.progress.val.append([self.step, loss])
@@ -356,7 +362,7 @@ class _Loop:
         saved = self._save(loss)
         checkpoint.prune(self.path, config.train.keep_best)
         self._say(f"saved     {saved}")
-        self.mark = time.perf_counter(), self.step
+        self.mark = None
 
     def _is_out_of_patience(self) -> bool:
         patience, losses = self.config.train.patience, [v[1] for v in self.progress.val]
@@ -368,10 +374,15 @@ class _Loop:
         """Measures the best checkpoint on the test split and marks the run's end."""
         best = checkpoint.find(self.path)
         best_loss = checkpoint.read(best).loss
-        test_loss = None
+        test_loss: float | None = None
         if self.plan.streams.test.num_chunks:
-            test_loss = evaluate(checkpoint.load(best), self.plan.streams.test)
-            self._emit("test", self.step, loss=test_loss, bits=bits(test_loss))
+            try:
+                with self.stop.at_once():
+                    loss = evaluate(checkpoint.load(best), self.plan.streams.test)
+            except Stopped:
+                self._save_and_stop()
+            self._emit("test", self.step, loss=loss, bits=bits(loss), of="test")
+            test_loss = loss
         seconds = self._seconds()
         self._say(f"finished  {self.step:,} steps in {duration(seconds)}")
         runs.write_summary(
@@ -385,13 +396,15 @@ class _Loop:
             },
         )
 
-    def _save_and_stop(self) -> None:
+    def _save_and_stop(self) -> NoReturn:
         """Saves without validating, and leaves."""
         if self.saved_step != self.step:
             self._save(None)
+        how = "the same command continues"
+        if self.config.train.restart:
+            how = f"train.run_name={self.path.name} without train.restart continues"
         raise Stopped(
-            f"stopped at step {self.step:,} and saved in {self.path}; the same command "
-            "continues",
+            f"stopped at step {self.step:,} and saved in {self.path}; {how}",
             self.stop.signum,
         )
 
@@ -423,7 +436,11 @@ class _Loop:
 
     def _latest(self) -> Path | None:
         """Returns the run's latest checkpoint that is sound, or None without any."""
-        if not checkpoint.listing(self.path):
+        entries = checkpoint.listing(self.path)
+        for _, record in entries:
+            if isinstance(record, CheckpointError):
+                self._say(f"warning   passed over: {record}")
+        if all(isinstance(record, CheckpointError) for _, record in entries):
             return None
         return checkpoint.find(self.path, "latest")
 

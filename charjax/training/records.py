@@ -34,7 +34,7 @@ def json_lines(path: Path) -> Sink:
     def sink(record: Record) -> None:
         if record["kind"] != "note":
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(_json_line(record))
 
     return sink
 
@@ -47,13 +47,23 @@ def read_json_lines(path: Path) -> list[Record]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-def rewind(path: Path, step: int) -> list[Record]:
-    """Takes records of later steps out of a file, and returns those that stay."""
-    records = [record for record in read_json_lines(path) if record["step"] <= step]
-    lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+def rewind(path: Path, step: int, validated_step: int) -> None:
+    """Takes out of a file what a run will record again.
+
+    Args:
+      path: the file, which need not be there.
+      step: the step from which training goes on.
+      validated_step: the last one whose validation is done with.
+    """
+    last = {"train": step, "val": validated_step, "test": -1}
+    records = [r for r in read_json_lines(path) if r["step"] <= last[r["kind"]]]
     with replacing(path) as file:
-        file.write("".join(lines).encode())
-    return records
+        for record in records:
+            file.write(_json_line(record).encode())
+
+
+def _json_line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
 
 
 def duration(seconds: float) -> str:
@@ -68,16 +78,19 @@ def duration(seconds: float) -> str:
 
 
 def _train_line(r: Record) -> str:
+    speed = ""
+    if r["chars_per_second"] is not None:
+        left = duration(r["seconds_left"])
+        speed = f"  {r['chars_per_second']:,.0f} chars/s  {left} left"
     return (
         f"epoch {r['epoch']:6.2f}  step {r['step']:>6}  loss {r['loss']:.4f}  "
         f"{r['bits']:.3f} bits/char  grad/param {r['grad_to_param']:.1e}  "
-        f"rate {r['learning_rate']:.1e}  {r['chars_per_second']:,.0f} chars/s  "
-        f"{duration(r['seconds_left'])} left"
+        f"rate {r['learning_rate']:.1e}{speed}"
     )
 
 
 def _split_line(r: Record) -> str:
-    name = {"val": "validation", "test": "test"}[r["kind"]]
+    name = {"val": "validation", "train": "training", "test": "test"}[r["of"]]
     line = (
         f"epoch {r['epoch']:6.2f}  {name} loss {r['loss']:.4f}  "
         f"{r['bits']:.3f} bits/char"

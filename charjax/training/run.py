@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from charjax.config import Config, flatten
+from charjax import checkpoint
+from charjax.config import Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
 from charjax.files import replacing
 
@@ -12,7 +13,8 @@ METRICS = "metrics.jsonl"
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
 
-# Fields that change what is shown or kept, never what is learned.
+# Fields that change what is shown or kept or where a run ends early, never what a
+# step learns.
 _FREE = frozenset(
     {
         "data.dir",
@@ -22,7 +24,9 @@ _FREE = frozenset(
         "sample.temperature",
         "train.checkpoint_dir",
         "train.device",
+        "train.explosion_factor",
         "train.keep_best",
+        "train.patience",
         "train.print_every",
         "train.restart",
         "train.run_name",
@@ -31,7 +35,7 @@ _FREE = frozenset(
 
 
 def open_run(config: Config, text_sha256: str) -> Path:
-    """Returns the folder of a configuration's run, made where it is not there yet.
+    """Returns the folder of a configuration's run, which need not be there yet.
 
     Args:
       config: a checked configuration.
@@ -39,30 +43,37 @@ def open_run(config: Config, text_sha256: str) -> Path:
 
     Raises:
       ConfigError: the folder holds the run of another configuration or text.
-      CheckpointError: the folder cannot be made, or holds something else.
+      CheckpointError: the folder holds something else.
     """
     parent = Path(config.train.checkpoint_dir)
     path = parent / (config.train.run_name or _default_name(config))
     if config.train.restart:
-        path = _next_free(path)
-    identity = {"config": config.to_dict(), "text_sha256": text_sha256}
-    if (path / _CONFIG).exists():
-        _check_same(path, identity)
-        return path
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise CheckpointError(
-            f"{path} holds something that is no charjax run; "
-            "choose another train.run_name"
-        )
+        return _next_free(path)
+    if not (path / _CONFIG).exists():
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise CheckpointError(
+                f"{path} holds something that is no charjax run; "
+                "choose another train.run_name"
+            )
+    elif (path / _SUMMARY).exists() or checkpoint.listing(path):
+        _check_same(path, _identity(config, text_sha256))
+    return path
+
+
+def claim(path: Path, config: Config, text_sha256: str) -> None:
+    """Makes a run's folder, and notes in it whose run it is.
+
+    Raises:
+      CheckpointError: it cannot be written.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        _write_json(path / _CONFIG, identity)
+        _write_json(path / _CONFIG, _identity(config, text_sha256))
     except OSError as error:
         raise CheckpointError(
             f"cannot write to {path}: {error.strerror}; choose another "
             "train.checkpoint_dir"
         ) from None
-    return path
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
@@ -91,13 +102,18 @@ def _next_free(path: Path) -> Path:
     return next(path.with_name(n) for n in names if not path.with_name(n).exists())
 
 
+def _identity(config: Config, text_sha256: str) -> dict[str, Any]:
+    return {"config": config.to_dict(), "text_sha256": text_sha256}
+
+
 def _check_same(path: Path, identity: dict[str, Any]) -> None:
     there = json.loads((path / _CONFIG).read_text("utf-8"))
-    old, new = flatten(there["config"]), flatten(identity["config"])
-    fields = sorted((old.keys() | new.keys()) - _FREE)
+    # A field that came later had its default then.
+    old = flatten(default_config()) | flatten(there["config"])
+    new = flatten(identity["config"])
     differing = [
         f"{field}={old.get(field)!r} there, {new.get(field)!r} here"
-        for field in fields
+        for field in sorted((old.keys() | new.keys()) - _FREE)
         if old.get(field) != new.get(field)
     ]
     if there["text_sha256"] != identity["text_sha256"]:

@@ -1,6 +1,8 @@
 """What a run needs before its first step: text, splits, model, optimiser, state."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import optax
 
 from charjax import checkpoint, model
 from charjax.config import Config, model_spec
-from charjax.errors import TextError
+from charjax.errors import ConfigError, TextError
 from charjax.model import Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
@@ -44,22 +46,27 @@ class Plan:
     optimizer: optax.GradientTransformation
     advance: Advance
 
-    def window(self, step: int, count: int, key: jax.Array) -> np.ndarray:
+    def window(self, step: int, count: int) -> np.ndarray:
         """Returns the characters that `count` steps from `step` on read, padded."""
         train = self.streams.train
         epoch, chunk = divmod(step, self.steps_per_epoch)
-        start = chunk * train.seq_length + self._offset(epoch, key)
+        start = chunk * train.seq_length + self._offset(epoch)
         ids_BxL = train.window(start, count * train.seq_length + 1)
         longest = self.config.train.steps_per_dispatch * train.seq_length + 1
         return np.pad(ids_BxL, ((0, 0), (0, longest - ids_BxL.shape[1])))
 
-    def _offset(self, epoch: int, key: jax.Array) -> int:
+    def _offset(self, epoch: int) -> int:
         train = self.streams.train
         if self.steps_per_epoch == train.num_chunks:
             return 0
-        # Steps draw from fold_in(key, step); offsets from a key that no step reaches.
-        key = jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), epoch)
-        return int(jax.random.randint(key, (), 0, train.seq_length + 1))
+        return _random_offset(self.config.train.seed, epoch, train.seq_length)
+
+
+@functools.cache
+def _random_offset(seed: int, epoch: int, largest: int) -> int:
+    # Steps draw from fold_in(key, step); offsets from a key that no step reaches.
+    key = jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+    return int(jax.random.randint(jax.random.fold_in(key, epoch), (), 0, largest + 1))
 
 
 def open_text(config: Config, say: Callable[[str], None]) -> Corpus:
@@ -169,20 +176,29 @@ def training_part(state: TrainState) -> dict[str, Any]:
 def _eval_interval(eval_every: float, steps_per_epoch: int) -> int:
     if eval_every >= 1:
         return int(eval_every)
-    return max(1, round((eval_every or 1) * steps_per_epoch))
+    return math.ceil((eval_every or 1) * steps_per_epoch)
 
 
 def _extended(old: Params, fresh: Params) -> Params:
-    """Returns fresh weights with the old ones in place of those they begin with."""
+    """Returns fresh weights with the old ones in place of those they begin with.
 
-    def extend(new: jax.Array, old: jax.Array) -> jax.Array:
-        known = tuple(slice(size) for size in old.shape)
-        return jnp.asarray(new).at[known].set(old)
+    Raises:
+      ConfigError: an array does not have the vocabulary as an axis of its own, so
+        that it cannot be told which of its entries are the old ones.
+    """
+    sizes = {(len(old.vocab), len(fresh.vocab))}
 
-    weights = [
-        extend(new, before)
-        for new, before in zip(
-            jax.tree.leaves(fresh), jax.tree.leaves(old), strict=True
-        )
-    ]
+    def extend(new: jax.Array, before: jax.Array) -> jax.Array:
+        pairs = set(zip(before.shape, new.shape, strict=True))
+        if {pair for pair in pairs if pair[0] != pair[1]} - sizes:
+            raise ConfigError(
+                f"train.extend_vocab cannot extend an array of {before.shape} to "
+                f"{new.shape}: the cell {old.spec.cell!r} mixes characters with other "
+                "inputs in it; set model.embedding_size"
+            )
+        known = tuple(slice(size) for size in before.shape)
+        return jnp.asarray(new).at[known].set(before)
+
+    pairs = zip(jax.tree.leaves(fresh), jax.tree.leaves(old), strict=True)
+    weights = [extend(new, before) for new, before in pairs]
     return jax.tree.unflatten(jax.tree.structure(fresh), weights)

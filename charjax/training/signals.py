@@ -64,4 +64,5 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            # None stands for a handler that is not Python's, which we cannot set.
+            signal.signal(signum, handler or signal.SIG_DFL)
