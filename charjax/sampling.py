@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from charjax import model
+from charjax.devices import jit_forward
 from charjax.errors import ConfigError
 from charjax.model import Params
 from charjax.scoring import State, check_temperature, read
@@ -261,13 +262,13 @@ def _draw(params: Params, order: _Order, num_texts: int) -> Iterator[np.ndarray]
         drawn += count
 
 
-@partial(jax.jit, static_argnames="num_texts")
+@partial(jit_forward, static_argnames=("num_texts",))
 def _copies(state: State, num_texts: int) -> State:
     """Returns the state of one text as that of many."""
     return jax.tree.map(lambda x_1: jnp.repeat(x_1, num_texts, axis=0), state)
 
 
-@partial(jax.jit, static_argnames=("num_texts", "num_symbols"))
+@partial(jit_forward, static_argnames=("num_texts", "num_symbols"))
 def _noise(
     key: jax.Array, positions_P: jax.Array, num_texts: int, num_symbols: int
 ) -> jax.Array:
@@ -284,7 +285,7 @@ def _noise(
     return jax.vmap(noise_at)(positions_P)
 
 
-@jax.jit
+@jit_forward
 def _draw_piece(
     params: Params,
     state: State,

@@ -11,6 +11,7 @@ import numpy as np
 
 from charjax import model
 from charjax.cells.base import Carry
+from charjax.devices import jit_forward
 from charjax.errors import ConfigError, TextError
 from charjax.model import Params
 from charjax.text.streams import Lanes
@@ -197,14 +198,14 @@ def check_temperature(temperature: float) -> None:
         )
 
 
-@jax.jit
+@jit_forward
 def _unread(params: Params) -> State:
     """Returns the state before the first character of one text."""
     carry = model.initial_carry(params, 1)
     return State(carry, jnp.zeros((1, len(params.vocab)), params.readout_bias_V.dtype))
 
 
-@jax.jit
+@jit_forward
 def _read_piece(
     params: Params, state: State, ids_P: jax.Array, count: int
 ) -> tuple[State, jax.Array]:
@@ -222,7 +223,7 @@ def _read_piece(
     return jax.lax.fori_loop(0, count, read_one, (state, log_probs_P))
 
 
-@partial(jax.jit, static_argnames="seq_length")
+@partial(jit_forward, static_argnames=("seq_length",))
 def _evaluate_chunks(
     params: Params, carry: Carry, ids_BxL: jax.Array, count: int, seq_length: int
 ) -> tuple[Carry, jax.Array]:

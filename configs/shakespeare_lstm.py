@@ -8,14 +8,11 @@ from charjax.config import Config, default_config
 
 def get_config() -> Config:
     config = default_config()
-    config.data.batch_size = 64
-    config.data.seq_length = 64
-
-    config.model.hidden_size = 256
+    config.model.hidden_size = 192
 
     config.optimizer.learning_rate = 4e-3
+    config.optimizer.warmup_steps = 100
 
     config.train.max_epochs = 2
     config.train.eval_every = 0.25
-    config.train.print_every = 50
     return config

@@ -92,6 +92,14 @@ def test_a_model_of_bytes_writes_them_raw(cv):
     assert out.stdout == charjax.sample(params, length=20) + b"\n"
 
 
+def test_a_prime_of_raw_bytes_reaches_a_model_of_bytes(cv):
+    command = [sys.executable, "-m", "charjax", "sample", str(cv / "bytes")]
+    command = [os.fsencode(part) for part in [*command, "--length", "5", "--prime"]]
+    out = subprocess.run([*command, b"\xf0\xc8"], capture_output=True, check=True)
+    params = charjax.load(cv / "bytes")
+    assert out.stdout == charjax.sample(params, b"\xf0\xc8", length=5) + b"\n"
+
+
 def test_a_reader_that_leaves_early_ends_the_stream_quietly(cv):
     command = f"{sys.executable} -m charjax sample {cv}/first --length 200000"
     shell = f"set -o pipefail; {command} | head -c 10"

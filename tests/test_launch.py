@@ -109,6 +109,13 @@ def test_a_wrong_command_is_one_line_and_writes_no_run(folder, flags, message):
     assert done.stderr.startswith("launch.py: error: ")
     assert done.stderr.count("\n") == 1, done.stderr
     assert message in done.stderr
+    assert not (folder / "cv").exists()
+
+
+def test_a_refused_command_does_not_stand_in_the_way_of_the_corrected_one(folder):
+    assert launch(folder, "--config.data.batch_size=500").returncode == 1
+    done = launch(folder, train__max_steps=2)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_config_says_which_to_try():

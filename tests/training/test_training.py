@@ -1,5 +1,6 @@
 """Whole runs: exact resume, polite stops, guards, starting weights, what is written."""
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import charjax
 from charjax import checkpoint
+from charjax.text import split_corpus
 from charjax.training import loop
 from charjax.training.step import create_state, make_advance
 from tests.compilations import compilations
@@ -190,6 +192,27 @@ def test_init_from_names_the_characters_that_do_not_fit(folder, whole):
     assert "'Ü'" in str(error.value)
     assert "'z'" in str(error.value)
     assert "extend_vocab" in str(error.value)
+
+
+def test_init_from_takes_a_text_that_lacks_some_of_the_models_characters(folder, whole):
+    (folder / "text" / "input.txt").write_text(TEXT.replace("z", "y"))
+    fields = {"optimizer__learning_rate": 0.0, "train__max_steps": 4}
+    run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
+    assert run.params.vocab == whole.params.vocab
+    # The untouched model still reads the text well, so its ids are the model's own.
+    assert run.best_loss < whole.history[0]["loss"]
+
+
+def test_a_split_recoded_to_ids_beyond_its_own_type_is_evaluated_as_it_is(folder):
+    many = charjax.Vocab("".join(map(chr, range(1000, 1300))) + "ab")
+    spec = charjax.ModelSpec(hidden_size=4)
+    params = charjax.init(jax.random.key(0), spec, many)
+    ids = np.arange(41, dtype=np.uint8) % 2
+    split = {"batch_size": 2, "seq_length": 5, "train_frac": 1.0, "val_frac": 0.0}
+    lanes = split_corpus(ids, **split).train
+    recoded = dataclasses.replace(lanes, recoded=many.encode("ab"))
+    plain = split_corpus(many.encode("ab")[ids], **split).train
+    assert charjax.evaluate(params, recoded) == charjax.evaluate(params, plain)
 
 
 def test_extend_vocab_adds_rows_and_leaves_the_old_ones(folder, whole):
