@@ -3,11 +3,13 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from charjax.errors import ConfigError
+
+R = TypeVar("R")
 
 
 def choose(platform: str) -> Any:
@@ -51,8 +53,8 @@ def compiler_options() -> dict[str, str] | None:
 
 
 def jit_forward(
-    function: Callable[P, R], *, static_argnames: tuple[str, ...] = ()
-) -> Callable[P, R]:
+    function: Callable[..., R], *, static_argnames: tuple[str, ...] = ()
+) -> Callable[..., R]:
     """Returns `jax.jit(function)`, for a function that is not differentiated.
 
     On CPU it is compiled at LLVM's second level of optimisation. The third, which is
@@ -61,14 +63,14 @@ def jit_forward(
     """
 
     @functools.cache
-    def compiled_for(platform: str) -> Callable[P, R]:
+    def compiled_for(platform: str) -> Callable[..., R]:
         options = {"xla_backend_optimization_level": "2"} if platform == "cpu" else None
         return jax.jit(
             function, static_argnames=static_argnames, compiler_options=options
         )
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> R:
         return compiled_for(_platform())(*args, **kwargs)
 
     return call
