@@ -27,7 +27,7 @@ from charjax.scoring import State, check_temperature, read
 from charjax.text.vocab import OnUnknown
 
 _DRAWN_CHARACTERS = 1 << 9  # of each text, drawn in one call of the compiled function
-_NOISE = 1 << 22  # and at most so many numbers of noise for them
+_NOISE = 1 << 19  # and at most so many numbers of noise for them
 _FLAT = 1e30  # any temperature above draws the same, and noise beyond it is infinite
 
 
@@ -114,10 +114,10 @@ def sample(
     """
     num_texts = 1 if num_samples is None else num_samples
     _check_integer("num_samples", num_texts, 1, 2**31)
-    order = _order(
+    request = _request(
         params, prime, temperature, length, seed, key, greedy, top_k, top_p, on_unknown
     )
-    pieces = list(_draw(params, order, num_texts))
+    pieces = list(_draw(params, request, num_texts))
     texts = [
         params.vocab.decode(np.concatenate([ids_NxB[:, text] for ids_NxB in pieces]))
         for text in range(num_texts)
@@ -151,10 +151,10 @@ def stream(
       >>> next(pieces)
       'hello'
     """
-    order = _order(
+    request = _request(
         params, prime, temperature, length, seed, key, greedy, top_k, top_p, on_unknown
     )
-    pieces = _draw(params, order, num_texts=1)
+    pieces = _draw(params, request, num_texts=1)
     return (params.vocab.decode(ids_Nx1[:, 0]) for ids_Nx1 in pieces)
 
 
@@ -165,7 +165,7 @@ class _Cut(NamedTuple):
     top_p: float
 
 
-class _Order(NamedTuple):
+class _Request(NamedTuple):
     """What is to be drawn; `cut` is None where every character may be."""
 
     prime_ids: np.ndarray
@@ -175,7 +175,7 @@ class _Order(NamedTuple):
     cut: _Cut | None
 
 
-def _order(
+def _request(
     params: Params,
     prime: str | bytes,
     temperature: float,
@@ -186,7 +186,7 @@ def _order(
     top_k: int,
     top_p: float,
     on_unknown: OnUnknown,
-) -> _Order:
+) -> _Request:
     """Returns the checked arguments of `sample` and `stream`."""
     check_temperature(temperature)
     _check_integer("length", length, 0, 2**32)
@@ -200,7 +200,7 @@ def _order(
         cut = _Cut(
             min(top_k or num_symbols, num_symbols), top_p if top_p < 1 else math.inf
         )
-    return _Order(
+    return _Request(
         prime_ids=params.vocab.encode(prime, on_unknown=on_unknown),
         length=length,
         key=_key(seed, key),
@@ -241,22 +241,24 @@ def _check_integer(name: str, value: int, least: int, end: float) -> None:
         )
 
 
-def _draw(params: Params, order: _Order, num_texts: int) -> Iterator[np.ndarray]:
+def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndarray]:
     """Yields the ids of the prime, then of what is drawn, as ids_NxB."""
-    yield np.broadcast_to(order.prime_ids[:, None], (order.prime_ids.size, num_texts))
-    state, _ = read(params, order.prime_ids)
+    yield np.broadcast_to(
+        request.prime_ids[:, None], (request.prime_ids.size, num_texts)
+    )
+    state, _ = read(params, request.prime_ids)
     state = _copies(state, num_texts)
     piece = max(1, min(_DRAWN_CHARACTERS, _NOISE // state.logits_BxV.size))
     drawn = 0
-    while drawn < order.length:
-        count, temperature = min(piece, order.length - drawn), order.temperature
-        if drawn == 0 and order.prime_ids.size == 0:
+    while drawn < request.length:
+        count, temperature = min(piece, request.length - drawn), request.temperature
+        if drawn == 0 and request.prime_ids.size == 0:
             # Where nothing was read all logits are equal, and noise alone decides.
             count, temperature = 1, 1.0
         positions_P = np.arange(drawn, drawn + piece, dtype=np.uint32)
-        noise_PxBxV = _noise(order.key, positions_P, *state.logits_BxV.shape)
+        noise_PxBxV = _noise(request.key, positions_P, *state.logits_BxV.shape)
         state, ids_PxB = _draw_piece(
-            params, state, noise_PxBxV, count, temperature, order.cut
+            params, state, noise_PxBxV, count, temperature, request.cut
         )
         yield np.asarray(ids_PxB)[:count]
         drawn += count
@@ -318,13 +320,14 @@ def _without_unlikely(
     """Returns the logits with -inf in place of those that are cut."""
     falling_BxV = jnp.sort(logits_BxV, axis=-1, descending=True)
     among_k_V = jnp.arange(logits_BxV.shape[-1]) < cut.top_k
-    # The argmax is kept at any temperature, and nothing else matters at 0.
+    # At 0 only the likeliest matters, which is kept at any temperature.
     scale = jnp.where(temperature > 0, temperature, 1)
     weights_BxV = jnp.exp((falling_BxV - falling_BxV[:, :1]) / scale) * among_k_V
     likelier_BxV = jnp.cumsum(weights_BxV, axis=-1) - weights_BxV
     enough_Bx1 = cut.top_p * jnp.sum(weights_BxV, axis=-1, keepdims=True)
     kept_BxV = among_k_V & (likelier_BxV < enough_Bx1)
+    # The likeliest stands in for those that are cut, so it is kept in any case.
     least_Bx1 = jnp.min(
-        falling_BxV, axis=-1, keepdims=True, where=kept_BxV, initial=jnp.inf
+        jnp.where(kept_BxV, falling_BxV, falling_BxV[:, :1]), axis=-1, keepdims=True
     )
     return jnp.where(logits_BxV >= least_Bx1, logits_BxV, -jnp.inf)

@@ -1,0 +1,35 @@
+"""What depends on the device: compile options reach the device they are for."""
+
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from charjax import devices
+
+
+@pytest.mark.parametrize(("platform", "has_options"), [("cpu", True), ("gpu", False)])
+def test_only_the_cpu_gets_options(platform, has_options, monkeypatch):
+    given = {}
+    monkeypatch.setattr(devices, "_platform", lambda: platform)
+    monkeypatch.setattr(
+        jax, "jit", lambda function, **options: given.update(options) or function
+    )
+    assert devices.jit_forward(lambda x: x + 1)(1) == 2
+    assert (given["compiler_options"] is not None) == has_options
+    assert (devices.compiler_options() is not None) == has_options
+
+
+def test_a_jitted_function_gives_what_the_plain_one_gives():
+    power = devices.jit_forward(lambda x, n: x**n, static_argnames=("n",))
+    assert [power(3.0, n=1), power(3.0, n=2)] == [3, 9]
+
+
+def test_importing_the_library_touches_no_device():
+    code = (
+        "import charjax.sampling, charjax.scoring, charjax.training\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
