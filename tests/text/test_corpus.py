@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charjax import files, open_corpus, reading
+from charjax import files
 from charjax.errors import MissingTextError, TextError
+from charjax.text import open_corpus, reading
 
 STORY = "Füchse springen.\r\nЁлки.\n\ufeff\u2028\x00\U0001f98a ok" * 9
 

@@ -9,8 +9,9 @@ import zipfile
 
 import pytest
 
+from charjax import files
 from charjax.errors import MissingTextError, TextError
-from charjax.text import available, datasets, fetch, files, find, names, prepare
+from charjax.text import available, datasets, fetch, find, names, prepare
 from charjax.text import shakespeare as plays
 
 CONTENT = b"First Citizen:\nSpeak, speak.\n"
