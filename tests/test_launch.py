@@ -57,22 +57,26 @@ def test_launch_shows_the_run_and_names_checkpoints_by_validation_loss(folder):
     assert (folder / "cv/run" / f"lm_lstm_epoch1.00_{loss}").is_dir()
 
 
+def read_until(process, text):
+    """Returns the first line that holds a text, and fails where the output ends."""
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(f"no line with {text!r}")
+
+
 def test_ctrl_c_saves_and_the_same_command_continues(folder):
     long = command(folder, train__max_epochs=100_000, train__print_every=10)
     process = subprocess.Popen(long, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while "loss" not in process.stdout.readline():
-        pass
+    read_until(process, "loss")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command continues" in out
-    step = int(re.search(r"stopped at step ([\d,]+)", out)[1].replace(",", ""))
+    step = re.search(r"stopped at step ([\d,]+)", out)[1]
     process = subprocess.Popen(long, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while not (line := process.stdout.readline()).startswith("resumed"):
-        assert line
-    assert f"step {step:,}" in line
+    assert read_until(process, "resumed").endswith(f"step {step}\n")
+    read_until(process, "loss")
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143

@@ -329,7 +329,7 @@ class _Loop:
             with self.stop.at_once():
                 if val.num_chunks:
                     loss = evaluate(params, val)
-                if config.sample.length:
+                if config.sample.length and math.isfinite(loss):
                     text = sample(
                         params,
                         config.sample.prime,
