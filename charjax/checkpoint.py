@@ -185,7 +185,7 @@ def save(
             config=dict(config),
             progress=dict(progress),
             saved=time.time(),
-            spec=dataclasses.asdict(params.spec),
+            spec=_portable(params.spec),
             vocab=params.vocab.to_json(),
             versions=_versions(),
             leaves={name: _describe(leaf) for name, leaf in tree.items()},
@@ -533,6 +533,13 @@ def _template(record: Record) -> Params:
         return jax.ShapeDtypeStruct(leaf.shape, saved["dtype"] if known else leaf.dtype)
 
     return jax.tree.map_with_path(as_saved, params)
+
+
+def _portable(spec: ModelSpec) -> dict[str, Any]:
+    """Returns a spec's fields but for the kernel, which the next machine may lack."""
+    fields = dataclasses.asdict(spec)
+    del fields["kernel"]
+    return fields
 
 
 def _parse_spec(record: Record) -> ModelSpec:

@@ -53,6 +53,7 @@ def default_config() -> Config:
     model.dropout_mode = "each_step"  # a mask each step, or locked: one a sequence
     model.embedding_dropout = 0.0  # the same on the embedded characters
     model.dtype = "float32"  # of the products: float32 or bfloat16
+    model.kernel = "auto"  # of the recurrence: scan; native: compiled for CPU; auto
     model.init = "orthogonal"  # or uniform: all weights in +-0.08
     model.forget_bias = 1.0  # first bias of an LSTM's forget gate
 

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
+from charjax import native
+from charjax.cells.base import Cell
 from charjax.errors import ConfigError
 
 R = TypeVar("R")
+
+KERNELS = ("auto", "scan", "native")
 
 
 def choose(platform: str) -> Any:
@@ -50,6 +55,50 @@ def compiler_options() -> dict[str, str] | None:
     if _platform() == "cpu":
         return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     return None
+
+
+def recurrence_kernel(
+    kernel: str, cell: Cell, dtype: str, z_TxBxGH: Any
+) -> native.Unroll | None:
+    """Returns the compiled recurrence to use for a cell, or None for `jax.lax.scan`.
+
+    Args:
+      kernel: `'auto'` for the compiled one where there is one for the cell, on a CPU,
+        in float32; `'scan'` for the other; `'native'` to insist on the compiled one.
+      cell: the cell.
+      dtype: the precision of its products.
+      z_TxBxGH: its projected input.
+
+    Raises:
+      ConfigError: the compiled one is insisted on, and not to be had.
+    """
+    obstacle = _obstacle(kernel, cell, dtype, getattr(z_TxBxGH, "dtype", None))
+    if obstacle is None:
+        return native.UNROLLS[cell.step]
+    if kernel == "native":
+        raise ConfigError(
+            f"model.kernel=native cannot be had: {obstacle}; use model.kernel=auto"
+        )
+    return None
+
+
+def describe_kernel(kernel: str, cell: Cell, dtype: str) -> str:
+    """Returns which kernel `recurrence_kernel` finds for float32 weights, and why."""
+    obstacle = _obstacle(kernel, cell, dtype, np.float32)
+    return "native" if obstacle is None else f"scan ({obstacle})"
+
+
+def _obstacle(kernel: str, cell: Cell, dtype: str, weights: Any) -> str | None:
+    """Returns what stands against the compiled recurrence, or None."""
+    if kernel == "scan":
+        return "as model.kernel says"
+    if _platform() != "cpu":
+        return "the device is no CPU"
+    if cell.step not in native.UNROLLS:
+        return "none is compiled for this cell"
+    if dtype != "float32" or weights != np.float32:
+        return "none is compiled but for float32"
+    return native.problem()
 
 
 def jit_forward(

@@ -11,6 +11,7 @@ from flax import struct
 from charjax import cells
 from charjax.cells import Initializers
 from charjax.cells.base import Carry
+from charjax.devices import KERNELS
 from charjax.errors import ConfigError, did_you_mean
 from charjax.precision import DTYPES, matmul_in
 from charjax.recurrence import unroll
@@ -37,6 +38,8 @@ class ModelSpec:
       embedding_dropout: the same on the embedded characters.
       dtype: precision of the products, `'float32'` or `'bfloat16'`; weights and
         states are float32 in both.
+      kernel: what runs the recurrence, `'auto'`, `'scan'` or `'native'` (see
+        `charjax.devices.recurrence_kernel`); no checkpoint keeps it.
 
     Raises:
       ConfigError: a value is out of range, or two do not go together.
@@ -51,6 +54,7 @@ class ModelSpec:
     dropout_mode: str = "each_step"
     embedding_dropout: float = 0.0
     dtype: str = "float32"
+    kernel: str = "auto"
 
     def __post_init__(self) -> None:
         cells.get(self.cell)
@@ -63,6 +67,7 @@ class ModelSpec:
                 raise ConfigError(f"model.{name} is a share in [0, 1), not {rate}")
         check_choice("model.dropout_mode", self.dropout_mode, DROPOUT_MODES)
         check_choice("model.dtype", self.dtype, DTYPES)
+        check_choice("model.kernel", self.kernel, KERNELS)
         if self.tied and self.embedding_size != self.hidden_size:
             raise ConfigError(
                 "model.tied shares the embedding with the read-out, so "
@@ -297,7 +302,9 @@ def run_layers(
     carries = []
     for i, (layer, layer_carry) in enumerate(zip(layers, carry, strict=True)):
         z_TxBxGH = cell.project(layer, x, matmul)
-        unrolled: Any = unroll(cell, spec.dtype, layer, layer_carry, z_TxBxGH)
+        unrolled: Any = unroll(
+            cell, spec.dtype, layer, layer_carry, z_TxBxGH, kernel=spec.kernel
+        )
         layer_carry, x = unrolled
         carries.append(layer_carry)
         if key is not None:

@@ -8,7 +8,7 @@ over an array as large as U. But
 
     dL/dU = sum_t x_t^T d_t,   d_t = dL/dy_t,
 
-is one matrix product of the stacked x and d. So `unroll` hides U from the scan's
+is one matrix product of the stacked x and d. So `_scan` hides U from the scan's
 derivative, adds to every product a *tap*, an input that is zero and costs nothing, and
 asks for the taps' derivatives instead: these are the d_t. All else (the pointwise part
 of a cell, biases, the carry, z) is differentiated as JAX does it, so a cell may choose
@@ -22,12 +22,18 @@ import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Carry, Cell, CellParams
+from charjax.devices import recurrence_kernel
 from charjax.precision import cast, matmul_in
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def unroll(
-    cell: Cell, dtype: str, params: CellParams, carry: Carry, z_TxBxGH: Any
+    cell: Cell,
+    dtype: str,
+    params: CellParams,
+    carry: Carry,
+    z_TxBxGH: Any,
+    *,
+    kernel: str = "auto",
 ) -> tuple[Carry, jax.Array]:
     """Runs a cell over time.
 
@@ -39,6 +45,7 @@ def unroll(
       params: the cell's weights.
       carry: its state before the first step.
       z_TxBxGH: `cell.project(params, x_TxBxD, matmul)`.
+      kernel: what runs it, see `charjax.devices.recurrence_kernel`.
 
     Returns:
       The state after the last step, and the outputs `h_TxBxH`.
@@ -55,6 +62,16 @@ def unroll(
       >>> h.shape
       (5, 2, 4)
     """
+    native = recurrence_kernel(kernel, cell, dtype, z_TxBxGH)
+    if native is not None:
+        return native(params, carry, z_TxBxGH)
+    return _scan(cell, dtype, params, carry, z_TxBxGH)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _scan(
+    cell: Cell, dtype: str, params: CellParams, carry: Carry, z_TxBxGH: Any
+) -> Any:
     matmul = matmul_in(dtype)
     return jax.lax.scan(
         lambda carry, z: cell.step(params, carry, z, matmul), carry, z_TxBxGH
@@ -107,7 +124,7 @@ def _backward(cell: Cell, dtype: str, saved: Any, cotangents: Any) -> Any:
     return jax.tree.unflatten(treedef, leaves), dcarry, dz_TxBxGH
 
 
-unroll.defvjp(_forward, _backward)
+_scan.defvjp(_forward, _backward)
 
 # What belongs to each recurrent product of a step, by the index of its weight among the
 # leaves of the params, in the order in which the step takes them.

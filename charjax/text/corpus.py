@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from charjax.errors import TextError
-from charjax.files import Say, locked, replacing, silent, sweep
+from charjax.files import Say, cache_folder, locked, replacing, silent, sweep
 from charjax.text.datasets import TEXT_NAME
 from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled, unreadable
 from charjax.text.vocab import Encoding, Vocab
@@ -167,10 +167,8 @@ def _load(text: TextFile, say: Say) -> Corpus | None:
 def _homes(folder: Path) -> Iterator[Path]:
     """Yields where a cache may be: beside the text, then among the user's caches."""
     yield folder
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if os.path.isabs(base):  # the standard says to disregard any other
-        name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-        yield Path(base, "charjax", name)
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    yield cache_folder() / name
 
 
 def _cache_files(home: Path, text: TextFile) -> tuple[Path, Path]:

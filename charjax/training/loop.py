@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from charjax import checkpoint, devices, model
+from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config
 from charjax.errors import CharjaxError, CheckpointError, TrainingError
 from charjax.model import Params
@@ -191,7 +191,7 @@ class _Loop:
             self.progress = Progress()
             self.saved_step = -1
         else:
-            params = checkpoint.load(latest)
+            params = setup.saved_params(self.config, latest)
             self.plan = setup.make_plan(self.config, corpus, params)
             self.state = setup.restore_state(self.plan, latest, params)
             self.progress = Progress(**checkpoint.read(latest).progress)
@@ -223,6 +223,8 @@ class _Loop:
             f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
             f"{sum(parts.values()):,} parameters: {counts}"
         )
+        kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+        self._say(f"kernel    {kernel}")
         self._say(
             f"run       {self.path}: {plan.total_steps:,} steps, "
             f"{plan.steps_per_epoch:,} an epoch"

@@ -19,6 +19,7 @@ _FREE = frozenset(
     {
         "data.dir",
         "data.name",
+        "model.kernel",
         "sample.length",
         "sample.prime",
         "sample.temperature",

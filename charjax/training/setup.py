@@ -88,6 +88,7 @@ def first_params(config: Config, text_vocab: Vocab) -> Params:
         dropout_mode=config.model.dropout_mode,
         embedding_dropout=config.model.embedding_dropout,
         dtype=config.model.dtype,
+        kernel=config.model.kernel,
     )
     params = params.replace(spec=spec)
     missing, extra = text_vocab.difference(params.vocab)
@@ -100,6 +101,13 @@ def first_params(config: Config, text_vocab: Vocab) -> Params:
         )
     vocab = params.vocab.extended(text_vocab)
     return _extended(params, model.init(key, spec, vocab, **draw))
+
+
+def saved_params(config: Config, path: Path) -> Params:
+    """Returns the weights of a run's checkpoint, to go on with."""
+    params = checkpoint.load(path)
+    spec = dataclasses.replace(params.spec, kernel=config.model.kernel)
+    return params.replace(spec=spec)
 
 
 def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:

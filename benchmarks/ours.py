@@ -1,0 +1,65 @@
+"""charjax at work, by the functions that launch.py and charjax.sample call."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.workers import Turn
+
+
+def text_of(num_symbols: int, length: int) -> str:
+    """Returns random characters, so many of them distinct."""
+    symbols = np.array([chr(33 + i) for i in range(num_symbols)])
+    drawn = np.random.default_rng(0).integers(0, num_symbols, length)
+    return "".join(symbols[np.concatenate([np.arange(num_symbols), drawn])])
+
+
+def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> Turn:
+    """Returns whole training steps, from the encoded text to the losses on the host."""
+    from charjax.config import check_config, default_config
+    from charjax.training import setup
+
+    with tempfile.TemporaryDirectory() as folder:
+        text = text_of(vocab, batch * length * 40)
+        Path(folder, "input.txt").write_text(text)
+        full = default_config()
+        full.data.dir, full.data.batch_size, full.data.seq_length = (
+            folder,
+            batch,
+            length,
+        )
+        full.optimizer.name = "adam"
+        for field, value in config.items():
+            group, name = field.split("__")
+            full[group][name] = value
+        full = check_config(full)
+        corpus = setup.open_text(full, lambda line: None)
+        params = setup.first_params(full, corpus.vocab)
+        plan = setup.make_plan(full, corpus, params)
+        state = setup.first_state(plan, params)
+        windows = [
+            plan.window(i, 8) for i in range(2)
+        ]  # in memory, as the text goes with its folder
+
+    def turn() -> None:
+        nonlocal state
+        for i in range(steps // 8):
+            state, metrics = plan.advance(state, windows[i % 2], np.int32(8))
+            np.asarray(metrics.loss_K)
+
+    return turn
+
+
+def peak(*, size: int = 2048) -> Turn:
+    """Returns one product of two square matrices."""
+    a = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)), jnp.float32)
+    product = jax.jit(jnp.matmul)
+
+    def turn() -> None:
+        product(a, a).block_until_ready()
+
+    return turn

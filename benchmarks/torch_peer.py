@@ -1,0 +1,75 @@
+"""PyTorch at the same work, with every easy advantage it offers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.workers import Turn
+
+LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+class CharModel(nn.Module):
+    """One-hot characters, recurrent layers, a linear read-out."""
+
+    def __init__(self, cell: str, vocab: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.vocab = vocab
+        self.recurrent = LAYERS[cell](vocab, hidden, layers)
+        self.readout = nn.Linear(hidden, vocab)
+
+    def forward(self, ids_TxB: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Returns the logits, time-major, and the state after the last character."""
+        x = nn.functional.one_hot(ids_TxB, self.vocab).float()
+        h_TxBxH, state = self.recurrent(x, state)
+        return self.readout(h_TxBxH), state
+
+
+def detached(state: Any) -> Any:
+    """Returns the state without what led to it."""
+    if isinstance(state, tuple):
+        return tuple(part.detach() for part in state)
+    return state.detach()
+
+
+def train(
+    *,
+    cell: str,
+    vocab: int,
+    hidden: int,
+    layers: int,
+    batch: int,
+    length: int,
+    steps: int,
+    bfloat16: bool = False,
+) -> Turn:
+    """Returns whole training steps of truncated back-propagation through time."""
+    torch.manual_seed(0)
+    net = CharModel(cell, vocab, hidden, layers)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3, fused=True)
+    ids_LxB = torch.randint(vocab, (8 * length + 1, batch))
+    state = None
+
+    def step(i: int) -> None:
+        nonlocal state
+        first = i % 8 * length
+        x_TxB = ids_LxB[first : first + length]
+        y_TxB = ids_LxB[first + 1 : first + length + 1]
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits_TxBxV, state = net(x_TxB, state)
+            loss = nn.functional.cross_entropy(
+                logits_TxBxV.reshape(-1, vocab), y_TxB.reshape(-1)
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0, foreach=True)
+        optimizer.step()
+        state = detached(state)
+        loss.item()
+
+    def turn() -> None:
+        for i in range(steps):
+            step(i)
+
+    return turn

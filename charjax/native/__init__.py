@@ -1,0 +1,162 @@
+"""Compiled recurrences for CPU, built on the machine where there is a C++ compiler.
+
+`jax.lax.scan` over a small product leaves a CPU half idle: it packs the weights anew
+in every step, and its threads meet in every step. A kernel runs a share of the batch
+through all time steps on each core instead. It takes the place of the scan in
+`charjax.recurrence.unroll`, gives the same numbers up to rounding, and is
+differentiable in reverse mode, once. What it cannot do (another cell, precision or
+device) the scan does.
+
+The library is compiled for this CPU when it is first wanted, which takes some seconds,
+and kept in the user's cache folder.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxlib.version
+
+from charjax.cells import lstm
+from charjax.cells.base import Carry, CellParams, DenseParams
+from charjax.cells.lstm import LSTMCarry
+from charjax.files import cache_folder, replacing
+
+Unroll = Callable[[CellParams, Carry, jax.Array], tuple[Carry, jax.Array]]
+
+_SOURCE = Path(__file__).with_name("lstm.cc")
+_TARGETS = {
+    "charjax_lstm_forward": "CharjaxLstmForward",
+    "charjax_lstm_backward": "CharjaxLstmBackward",
+}
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared")
+
+
+class _BuildError(Exception):
+    """The library cannot be built here; the message says why, in a few words."""
+
+
+@functools.cache
+def problem() -> str | None:
+    """Makes the compiled library ready for use, and returns what stands against it.
+
+    It is built where it is not there yet, and tried once a process.
+    """
+    try:
+        path = _library_path()
+        if not path.exists():
+            _compile(path)
+        library = ctypes.cdll.LoadLibrary(str(path))
+        for target, symbol in _TARGETS.items():
+            handler = jax.ffi.pycapsule(getattr(library, symbol))
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+    except _BuildError as error:
+        return str(error)
+    except (OSError, AttributeError, subprocess.TimeoutExpired) as error:
+        return f"the compiled library cannot be made or read: {error}"
+    return None
+
+
+@jax.custom_vjp
+def unroll_lstm(
+    params: DenseParams, carry: LSTMCarry, z_TxBxGH: jax.Array
+) -> tuple[LSTMCarry, jax.Array]:
+    """Returns what `recurrence.unroll` does for an LSTM, in float32 on CPU."""
+    return _forward(params, carry, z_TxBxGH)[0]
+
+
+def _forward(params: DenseParams, carry: LSTMCarry, z_TxBxGH: jax.Array) -> Any:
+    states_TxBxH = jax.ShapeDtypeStruct(
+        (len(z_TxBxGH), *carry.h_BxH.shape), z_TxBxGH.dtype
+    )
+    call = jax.ffi.ffi_call(
+        "charjax_lstm_forward",
+        (_like(z_TxBxGH), states_TxBxH, states_TxBxH),
+        vmap_method="sequential",
+        input_output_aliases={0: 0},
+    )
+    u_HxGH = params.recurrent_HxGH
+    gates_TxBxGH, c_TxBxH, h_TxBxH = call(z_TxBxGH, u_HxGH, carry.c_BxH, carry.h_BxH)
+    saved = params, carry, gates_TxBxGH, c_TxBxH, h_TxBxH
+    return (LSTMCarry(c_TxBxH[-1], h_TxBxH[-1]), h_TxBxH), saved
+
+
+def _backward(saved: Any, cotangents: Any) -> Any:
+    params, carry, gates_TxBxGH, c_TxBxH, h_TxBxH = saved
+    dcarry, dh_TxBxH = cotangents
+    state_BxH = _like(carry.c_BxH)
+    call = jax.ffi.ffi_call(
+        "charjax_lstm_backward",
+        (
+            jax.ShapeDtypeStruct(gates_TxBxGH.shape, gates_TxBxGH.dtype),
+            *[state_BxH] * 2,
+        ),
+        vmap_method="sequential",
+        input_output_aliases={0: 0, 5: 1},
+    )
+    dz_TxBxGH, dc_BxH, dh_BxH = call(
+        gates_TxBxGH,
+        params.recurrent_HxGH,
+        carry.c_BxH,
+        c_TxBxH,
+        dh_TxBxH.at[-1].add(dcarry.h_BxH),
+        dcarry.c_BxH,
+    )
+    du_HxGH = jnp.einsum("tbh,tbg->hg", h_TxBxH[:-1], dz_TxBxGH[1:])
+    du_HxGH += carry.h_BxH.T @ dz_TxBxGH[0]
+    dparams = jax.tree.map(jnp.zeros_like, params)._replace(recurrent_HxGH=du_HxGH)
+    return dparams, LSTMCarry(dc_BxH, dh_BxH), dz_TxBxGH
+
+
+def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+unroll_lstm.defvjp(_forward, _backward)
+
+# By the function that takes a step, so that a cell with other first weights has it too.
+UNROLLS: dict[Any, Unroll] = {lstm.step: unroll_lstm}
+
+
+def _library_path() -> Path:
+    """Returns a path that differs where the library would."""
+    parts = (_SOURCE.read_bytes(), _compiler(), _FLAGS, jaxlib.version.__version__, _cpu())
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return cache_folder() / f"lstm-{digest[:16]}.so"
+
+
+def _compiler() -> str:
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
+    for name in filter(None, names):
+        if path := shutil.which(name):
+            return path
+    raise _BuildError("there is no C++ compiler")
+
+
+def _cpu() -> str:
+    """Returns what tells CPUs apart that run different code."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return repr(sorted({x for x in lines if x.startswith(("model name", "flags"))}))
+
+
+def _compile(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        command = [_compiler(), *_FLAGS, f"-isystem{jax.ffi.include_dir()}"]
+        command += [str(_SOURCE), "-o", file.name]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            reason = next(iter(done.stderr.splitlines()), "no reason given")
+            raise _BuildError(f"{command[0]} failed: {reason}")

@@ -1,0 +1,146 @@
+"""The compiled recurrence: the scan's numbers in double precision, and its absence."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from charjax import cells, devices, native
+from charjax.cells.base import DenseParams
+from charjax.cells.lstm import LSTMCarry
+from charjax.errors import ConfigError
+from charjax.model import ModelSpec
+from charjax.recurrence import unroll
+
+needs_compiler = pytest.mark.skipif(
+    bool(native.problem()), reason=f"no compiled library: {native.problem()}"
+)
+LSTM = cells.get("lstm")
+
+
+def arrays(seed, *shapes):
+    """Arrays in double precision, large enough to saturate some of the gates."""
+    random = np.random.default_rng(seed)
+    return [random.normal(size=shape) * 1.5 for shape in shapes]
+
+
+def results(run, u_HxGH, c_BxH, h_BxH, z_TxBxGH, dc_BxH, dlast_BxH, dh_TxBxH):
+    """Outputs and gradients, with a cotangent on every output and on the last state."""
+
+    def outputs(u_HxGH, c_BxH, h_BxH, z_TxBxGH):
+        params = DenseParams(jnp.zeros_like(u_HxGH), u_HxGH, jnp.zeros_like(u_HxGH[0]))
+        return run(params, LSTMCarry(c_BxH, h_BxH), z_TxBxGH)
+
+    values, vjp = jax.vjp(outputs, u_HxGH, c_BxH, h_BxH, z_TxBxGH)
+    return jax.tree.leaves((values, vjp((LSTMCarry(dc_BxH, dlast_BxH), dh_TxBxH))))
+
+
+def by_scan(params, carry, z_TxBxGH):
+    return unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel="scan")
+
+
+def by_kernel(params, carry, z_TxBxGH):
+    return unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel="native")
+
+
+def inputs(T, B, H):
+    shapes = (H, 4 * H), (B, H), (B, H), (T, B, 4 * H), (B, H), (B, H), (T, B, H)
+    u_HxGH, *rest = arrays(T * B * H, *shapes)
+    return u_HxGH / np.sqrt(H), *rest
+
+
+# One text and one step; fewer units than a vector; blocks of rows and of units that do
+# not come out even; whole vectors.
+@needs_compiler
+@pytest.mark.parametrize(
+    ("T", "B", "H"), [(1, 1, 1), (3, 2, 5), (7, 27, 37), (4, 50, 64)]
+)
+def test_values_and_gradients_equal_the_scan_in_double_precision(T, B, H):
+    given = inputs(T, B, H)
+    single = [jnp.asarray(x, jnp.float32) for x in given]
+    got = jax.jit(lambda args: results(by_kernel, *args))(single)
+    with jax.enable_x64(True):
+        expected = jax.jit(lambda args: results(by_scan, *args))(given)
+    for x, y in zip(got, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=3e-5, atol=3e-5 * np.abs(y).max())
+
+
+@needs_compiler
+def test_the_same_call_gives_the_same_bits():
+    single = [jnp.asarray(x, jnp.float32) for x in inputs(5, 9, 20)]
+    run = jax.jit(lambda args: results(by_kernel, *args))
+    first = run(single)
+    for _ in range(5):
+        for x, y in zip(first, run(single), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+@needs_compiler
+def test_inputs_stay_what_they_were():
+    single = [jnp.asarray(x, jnp.float32) for x in inputs(3, 2, 8)]
+    before = [np.array(x) for x in single]
+    results(by_kernel, *single)
+    for x, y in zip(single, before, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@needs_compiler
+def test_a_batch_of_models_gives_what_each_gives_alone():
+    stacked = [
+        jnp.stack([jnp.asarray(x, jnp.float32), 0.5 * jnp.asarray(x, jnp.float32)])
+        for x in inputs(3, 2, 8)
+    ]
+    together = jax.vmap(lambda *args: results(by_kernel, *args))(*stacked)
+    for i in range(2):
+        alone = results(by_kernel, *[x[i] for x in stacked])
+        for x, y in zip(together, alone, strict=True):
+            np.testing.assert_allclose(x[i], y, rtol=1e-6, atol=1e-6)
+
+
+def test_without_a_compiler_the_scan_runs_unless_the_kernel_is_insisted_on(monkeypatch):
+    monkeypatch.setattr(native, "problem", lambda: "there is no C++ compiler")
+    single = [jnp.asarray(x, jnp.float32) for x in inputs(3, 2, 8)]
+
+    def by_choice(params, carry, z_TxBxGH):
+        return unroll(LSTM, "float32", params, carry, z_TxBxGH)
+
+    for x, y in zip(
+        results(by_choice, *single), results(by_scan, *single), strict=True
+    ):
+        np.testing.assert_array_equal(x, y)
+    assert "no C++ compiler" in devices.describe_kernel("auto", LSTM, "float32")
+    with pytest.raises(ConfigError, match=r"native cannot be had.*no C\+\+ compiler"):
+        results(by_kernel, *single)
+
+
+def test_a_compiler_that_fails_is_a_reason_not_a_crash(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    reason = native.problem.__wrapped__()
+    assert reason is not None
+    assert "failed" in reason
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cell", "dtype", "platform"),
+    [
+        ("scan", "lstm", "float32", "cpu"),
+        ("auto", "gru", "float32", "cpu"),
+        ("auto", "lstm", "bfloat16", "cpu"),
+        ("auto", "lstm", "float32", "gpu"),
+    ],
+)
+def test_what_the_kernel_cannot_do_the_scan_does(
+    kernel, cell, dtype, platform, monkeypatch
+):
+    monkeypatch.setattr(devices, "_platform", lambda: platform)
+    monkeypatch.setattr(native, "problem", lambda: pytest.fail("not even looked for"))
+    z_TxBxGH = jnp.zeros((2, 1, 4))
+    assert devices.recurrence_kernel(kernel, cells.get(cell), dtype, z_TxBxGH) is None
+    assert devices.describe_kernel(kernel, cells.get(cell), dtype).startswith("scan (")
+
+
+def test_an_unknown_kernel_is_an_error():
+    with pytest.raises(ConfigError, match=r"model\.kernel is one of auto, scan, native"):
+        ModelSpec(kernel="fast")
