@@ -78,6 +78,7 @@ inline Vec Sigmoid(Vec x) { return 0.5f * Tanh(0.5f * x) + 0.5f; }
 template <int kCount>
 inline void Multiply(Vec (&acc)[kCount][kPair], const float* x, int64_t stride,
                      const float* panel, int64_t depth) {
+#pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k, panel += kPair * kWidth) {
     Vec first = *reinterpret_cast<const Vec*>(panel);
     Vec second = *reinterpret_cast<const Vec*>(panel + kWidth);
@@ -146,33 +147,45 @@ using Scratch = std::unique_ptr<float[]>;
 
 // Panel p holds, for each of the H rows of U, gates i and f of kWidth units, and after
 // these, for each row again, gates g and o.
-Scratch PackByGate(const float* u, int64_t hidden) {
-  const int64_t panels = (hidden + kWidth - 1) / kWidth;
-  Scratch packed(new float[panels * hidden * 4 * kWidth]);
-  float* to = packed.get();
-  for (int64_t p = 0; p < panels; ++p) {
-    const int count = std::min<int64_t>(kWidth, hidden - p * kWidth);
-    for (int pair = 0; pair < 4; pair += kPair) {
-      for (int64_t k = 0; k < hidden; ++k) {
-        for (int g = pair; g < pair + kPair; ++g, to += kWidth) {
-          *reinterpret_cast<Vec*>(to) =
-              Load(u + (k * 4 + g) * hidden + p * kWidth, count);
+Scratch PackByGate(ffi::ThreadPool& pool, const float* u, int64_t hidden) {
+  const int64_t panels = (hidden + kWidth - 1) / kWidth, size = hidden * 4 * kWidth;
+  Scratch packed(new float[panels * size]);
+  InParallel(pool, panels, [&](int64_t begin, int64_t end) {
+    float* to = packed.get() + begin * size;
+    for (int64_t p = begin; p < end; ++p) {
+      const int count = std::min<int64_t>(kWidth, hidden - p * kWidth);
+      for (int pair = 0; pair < 4; pair += kPair) {
+        for (int64_t k = 0; k < hidden; ++k) {
+          for (int g = pair; g < pair + kPair; ++g, to += kWidth) {
+            *reinterpret_cast<Vec*>(to) =
+                Load(u + (k * 4 + g) * hidden + p * kWidth, count);
+          }
         }
       }
     }
-  }
+  });
   return packed;
 }
 
 // Panel p holds, for each of the 4H columns of U, kPair * kWidth of its rows.
-Scratch PackTransposed(const float* u, int64_t hidden) {
-  constexpr int64_t kUnits = kPair * kWidth;
-  const int64_t panels = (hidden + kUnits - 1) / kUnits;
-  Scratch packed(new float[panels * 4 * hidden * kUnits]());
-  for (int64_t n = 0; n < hidden; ++n) {
-    float* to = packed.get() + n / kUnits * 4 * hidden * kUnits + n % kUnits;
-    for (int64_t k = 0; k < 4 * hidden; ++k) to[k * kUnits] = u[n * 4 * hidden + k];
-  }
+Scratch PackTransposed(ffi::ThreadPool& pool, const float* u, int64_t hidden) {
+  constexpr int64_t kUnits = kPair * kWidth, kBlock = 16;  // a block fits the cache
+  const int64_t panels = (hidden + kUnits - 1) / kUnits, columns = 4 * hidden;
+  Scratch packed(new float[panels * columns * kUnits]);
+  InParallel(pool, panels, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p) {
+      float* to = packed.get() + p * columns * kUnits;
+      for (int64_t first = 0; first < columns; first += kBlock) {
+        const int64_t last = std::min(first + kBlock, columns);
+        for (int64_t i = 0; i < kUnits; ++i) {
+          const int64_t row = p * kUnits + i;
+          for (int64_t k = first; k < last; ++k) {
+            to[k * kUnits + i] = row < hidden ? u[row * columns + k] : 0;
+          }
+        }
+      }
+    }
+  });
   return packed;
 }
 
@@ -181,7 +194,7 @@ ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer 
                    Result h_TxBxH) {
   const auto shape = z_TxBxGH.dimensions();
   const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / 4;
-  const Scratch packed = PackByGate(u_HxGH.typed_data(), hidden);
+  const Scratch packed = PackByGate(pool, u_HxGH.typed_data(), hidden);
   const float* z = z_TxBxGH.typed_data();
   float* gates = gates_TxBxGH->typed_data();
   float* cs = c_TxBxH->typed_data();
@@ -233,7 +246,7 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
                     Result dz_TxBxGH, Result dc0_BxH, Result dh0_BxH) {
   const auto shape = gates_TxBxGH.dimensions();
   const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / 4;
-  const Scratch packed = PackTransposed(u_HxGH.typed_data(), hidden);
+  const Scratch packed = PackTransposed(pool, u_HxGH.typed_data(), hidden);
   const float* gates = gates_TxBxGH.typed_data();
   const float* cs = c_TxBxH.typed_data();
   const float* dhs = dh_TxBxH.typed_data();
