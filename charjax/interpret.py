@@ -44,8 +44,8 @@ class LayerActivations(NamedTuple):
         `input`, `forget` and `output` for the LSTM, `reset` and `update` for the GRU.
     """
 
-    carry: dict[str, np.ndarray]
-    gates: dict[str, np.ndarray]
+    carry: dict[str, Any]
+    gates: dict[str, Any]
 
 
 class Unit(NamedTuple):
@@ -61,7 +61,7 @@ class Unit(NamedTuple):
     """
 
     layer: int
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     state: str
     score: float
     sign: int
