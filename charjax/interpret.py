@@ -44,8 +44,8 @@ class LayerActivations(NamedTuple):
         `input`, `forget` and `output` for the LSTM, `reset` and `update` for the GRU.
     """
 
-    carry: dict[str, Any]
-    gates: dict[str, Any]
+    carry: dict[str, np.ndarray]
+    gates: dict[str, np.ndarray]
 
 
 class Unit(NamedTuple):
@@ -388,7 +388,7 @@ def _read_layer(
         return carry, (carry, h_1xH)
 
     last, (after, h_Px1xH) = jax.lax.scan(step, carry, z_Px1xGH)
-    gates = {}
+    gates: Any = {}
     if cell.gates is not None:
         # The steps' carries are known now, so their gates come as those of one batch.
         before = jax.tree.map(
@@ -399,7 +399,7 @@ def _read_layer(
     return last, LayerActivations(_by_name(after), gates), h_Px1xH
 
 
-def _by_name(carry: Carry) -> dict[str, jax.Array]:
+def _by_name(carry: Carry) -> dict[str, Any]:
     """Returns each array of a carry over P steps as `PxH`, named without its shape."""
     leaves = jax.tree_util.tree_leaves_with_path(carry)
     names = [jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in leaves]
