@@ -100,6 +100,7 @@ _MODULES = (
     "linen",
     "ngram",
     "recurrence",
+    "report",
     "text",
     "training",
 )

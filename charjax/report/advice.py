@@ -249,10 +249,11 @@ def counting(facts: Facts) -> Advice | None:
     pair = f"best validation loss {best:.3f}, n-gram model {facts.ngram:.3f}"
     if best < facts.ngram:
         return Advice("counting", "fine", f"{pair}.".capitalize())
+    how = "better" if facts.ngram < 0.995 * best else "as well"
     return Advice(
         "counting",
         "try",
-        f"Counting does as well: {pair} on the same split; train longer or a larger "
+        f"Counting does {how}: {pair} on the same split; train longer or a larger "
         "model.",
     )
 

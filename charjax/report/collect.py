@@ -161,7 +161,7 @@ def _run(folder: Folder, params: Params, streams: Streams | str) -> Section:
         "path": str(folder.path),
         "command": command(folder.config, folder.path.resolve().name),
         "own_cell": not cells.get(spec.cell).step.__module__.startswith("charjax."),
-        "text": data.dir or data.name,
+        "text": Path(data.dir).resolve().name if data.dir else data.name,
         "splits": splits,
         "symbols": len(params.vocab),
         "cell": spec.cell,
@@ -184,14 +184,16 @@ def _run(folder: Folder, params: Params, streams: Streams | str) -> Section:
 
 
 def command(config: Config, name: str) -> str:
-    """Returns the command that trains a configuration as the run of that name."""
+    """Returns the command that trains a configuration as a run, a line a field."""
     fields = history.changed_fields(config)
     fields.pop("train.restart", None)
     fields["train.run_name"] = name
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
-    return shlex.join(
-        ["python", "launch.py", "--config", "configs/default.py", *overrides]
-    )
+    words = [
+        "python launch.py --config configs/default.py",
+        *map(shlex.quote, overrides),
+    ]
+    return " \\\n  ".join(words)
 
 
 def _size(lanes: Lanes) -> int:
@@ -241,14 +243,16 @@ def _facts(
         for r in records
         if r["kind"] == "val" and r["of"] == "val"
     ]
-    has_val = not isinstance(heldout, str) and heldout.name == "validation"
+    val_error = None
+    if not isinstance(heldout, str) and heldout.name == "validation":
+        val_error = _standard_error(params, heldout.lanes)
     return advice.Facts(
         train=train,
         val=val,
         parameters=sum(model.num_parameters(params).values()),
         train_characters=None if isinstance(streams, str) else _size(streams.train),
         val_characters=None if isinstance(streams, str) else _size(streams.val),
-        val_error=_standard_error(params, heldout.lanes) if has_val else None,
+        val_error=val_error,
         grad_norms=[r["grad_norm"] for r in records if r["kind"] == "train"],
         clip_norm=curves["clip_norm"],
         optimizer=optimizer.name,

@@ -91,7 +91,7 @@
         role: "img", "aria-label": options.title });
       const all = options.series.flatMap((s) => s.points);
       const xs = all.map((p) => p[0]);
-      const x0 = Math.min(0, ...xs.slice(0, 1)), x1 = xs.reduce((a, b) => Math.max(a, b), x0 + 1e-9);
+      const x0 = 0, x1 = options.end || xs.reduce((a, b) => Math.max(a, b), 1e-9);
       const [y0, y1] = options.range;
       const log = options.log;
       const f = log ? Math.log : (v) => v;
@@ -244,14 +244,15 @@
     const ngram = curves.ngram;
     const references = ngram ? [{ value: ngram.loss,
       label: `${ngram.order}-gram ${ngram.loss.toFixed(3)}` }] : [];
+    const end = most(losses.flatMap((s) => s.points.map((p) => p[0])));
     const extra = [...references.map((r) => r.value), ...(best[1] === null ? [] : [best[1]])];
-    lineChart("loss", { title: "loss, nats a character", unit: "epoch", height: 330, group,
+    lineChart("loss", { title: "loss, nats a character", unit: "epoch", height: 330, group, end,
       series: losses, references, best, range: lossRange(losses, extra),
       read: (v) => `${v.toFixed(4)} · ${(v / Math.LN2).toFixed(3)} bits` });
     if (!train.loss.length) return;
     const rate = [{ name: "learning rate", color: "var(--s2)",
       points: zip(train.epoch, train.learning_rate) }];
-    lineChart("rate", { title: "learning rate", unit: "epoch", height: 120, group,
+    lineChart("rate", { title: "learning rate", unit: "epoch", height: 120, group, end,
       series: rate, range: [0, most(values(rate)) * 1.08 || 1], read: (v) => v.toExponential(2) });
     const norm = [
       { name: "highest", silent: true, color: "var(--s3)", width: 1, opacity: 0.35,
@@ -260,7 +261,7 @@
     const same = train.grad_norm.every((v, i) => v === train.grad_norm_max[i]);
     const clip = curves.clip_norm;
     lineChart("norm", { title: "gradient norm", unit: "epoch", xName: "epochs", height: 160,
-      group, series: same ? norm.slice(1) : norm, log: true,
+      group, end, series: same ? norm.slice(1) : norm, log: true,
       references: clip ? [{ value: clip, label: `clipped at ${short(clip)}` }] : [],
       range: logRange(values(norm)), read: (v) => v.toPrecision(3) });
   }
@@ -311,8 +312,8 @@
   const named = (c) => c === "\n" ? "↵" : c === " " ? "␣" : c;
   const percent = (p) => p >= 0.0995 ? `${(p * 100).toFixed(0)}%`
     : p >= 0.00095 ? `${(p * 100).toFixed(1)}%` : "<0.1%";
-  // Half the colour where the model gave 1 in 4, all of it at 1 in 256.
-  const surprise = (nats) => 0.72 * Math.min(1, Math.sqrt(nats / Math.LN2 / 8));
+  // The strength of the colour grows with the bits of surprise, up to eight.
+  const surprise = (nats) => 0.8 * Math.min(1, nats / Math.LN2 / 8);
 
   function legendOf(place, before, swatches, after) {
     const box = byId(place);

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from charjax.errors import CheckpointError, ConfigError
 from charjax.files import replacing
 from charjax.report.collect import Report, Section, collect
 from charjax.report.comparison import Comparison, figures
@@ -17,6 +18,7 @@ from charjax.report.history import plain_json
 from charjax.training.records import bits, duration
 
 NAME = "report.html"
+_GENERATOR = '<meta name="generator" content="charjax">'
 
 _SHOWN_CONTROLS = {"\n", "\N{ZERO WIDTH NON-JOINER}", "\N{ZERO WIDTH JOINER}"}
 
@@ -31,9 +33,10 @@ def write(run: Path | str) -> Path:
       The file, `report.html`.
 
     Raises:
-      CheckpointError: it is no run's folder, or has no sound checkpoint yet.
-      ConfigError: its configuration or cell is not known.
-      OSError: the file cannot be written.
+      CheckpointError: it is no run's folder, has no sound checkpoint yet, or cannot be
+        written to.
+      ConfigError: its configuration or cell is not known, or it holds another
+        `report.html`.
 
     Example:
       >>> from charjax import report
@@ -46,13 +49,36 @@ def write(run: Path | str) -> Path:
 
 
 def write_comparison(comparison: Comparison, path: Path | str) -> None:
-    """Writes a comparison of runs to a file, whole or not at all."""
+    """Writes a comparison of runs to a file, whole or not at all.
+
+    Args:
+      comparison: what `charjax.report.compare` returned.
+      path: the file; another page of charjax's is replaced.
+
+    Raises:
+      CheckpointError: the file cannot be written.
+      ConfigError: another file has the name.
+
+    Example:
+      >>> from charjax import report
+      >>> runs = report.compare(["cv/a", "cv/b"])  # doctest: +SKIP
+      >>> report.write_comparison(runs, "compare.html")  # doctest: +SKIP
+    """
     _write(Path(path), render_comparison(comparison))
 
 
 def _write(path: Path, page: str) -> None:
-    with replacing(path) as file:
-        file.write(page.encode("utf-8", "replace"))
+    if path.exists() and _GENERATOR.encode() not in path.read_bytes()[:1000]:
+        raise ConfigError(
+            f"{path} is there and no page of charjax's; move it or choose another name"
+        )
+    try:
+        with replacing(path) as file:
+            file.write(page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; choose another place"
+        ) from None
 
 
 def render(report: Report) -> str:
@@ -160,9 +186,10 @@ _HOVER = "Point at the chart, or tap it, to read values."
 
 def _header(run: Section, curves: Section) -> str:
     spec = f"{run['cell']} {run['num_layers']} × {run['hidden_size']}"
+    names = {"train": "training", "val": "validation", "test": "test"}
     total = sum(run["parameters"].values())
     splits = "".join(
-        _fact(f"{name} split", f"{size:,}", "characters")
+        _fact(f"{names[name]} split", f"{size:,}", "characters")
         for name, size in run["splits"].items()
     )
     speed = "" if run["speed"] is None else f"{run['speed']:,.0f} characters a second"
@@ -181,7 +208,7 @@ def _header(run: Section, curves: Section) -> str:
     return f"""
 <header><p class="kind">charjax report</p>
 <h1>{text(run["name"])}</h1>
-<p class="lead">A {text(spec)} model of {total:,} parameters, trained on
+<p class="lead">{text(spec)}, {total:,} parameters, trained on
 <b class="term">{text(run["text"])}</b> ({run["symbols"]:,} distinct characters) for
 {run["steps"]:,} steps in {text(duration(run["seconds"]))}.{state}</p>
 <div class="facts">{_loss_facts(run, curves)}
@@ -455,6 +482,7 @@ def _page(title: str, body: str, data: Section) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{_GENERATOR}
 <meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; \
 style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
