@@ -95,7 +95,7 @@ def coloured_text(
     bits = np.full((rows, columns), np.nan)
     for character, log_prob, place in zip(characters, log_probs, places, strict=True):
         if log_prob is not None:
-            bits[place] = -log_prob / math.log(2)
+            bits[place] = min(-log_prob / math.log(2), _MOST_BITS)
         if character.isprintable():
             row, column = place
             axes.text(

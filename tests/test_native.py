@@ -142,5 +142,7 @@ def test_what_the_kernel_cannot_do_the_scan_does(
 
 
 def test_an_unknown_kernel_is_an_error():
-    with pytest.raises(ConfigError, match=r"model\.kernel is one of auto, scan, native"):
+    with pytest.raises(
+        ConfigError, match=r"model\.kernel is one of auto, scan, native"
+    ):
         ModelSpec(kernel="fast")

@@ -129,7 +129,13 @@ UNROLLS: dict[Any, Unroll] = {lstm.step: unroll_lstm}
 
 def _library_path() -> Path:
     """Returns a path that differs where the library would."""
-    parts = (_SOURCE.read_bytes(), _compiler(), _FLAGS, jaxlib.version.__version__, _cpu())
+    parts = (
+        _SOURCE.read_bytes(),
+        _compiler(),
+        _FLAGS,
+        jaxlib.version.__version__,
+        _cpu(),
+    )
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return cache_folder() / f"lstm-{digest[:16]}.so"
 

@@ -120,12 +120,13 @@
         shape(svg, "text", { x: (margin.left + width - margin.right) / 2, y: height - 4,
           "text-anchor": "middle" }, options.xName);
       }
-      for (const { value, label } of options.references || []) {
+      for (const { value, label, left } of options.references || []) {
         if (value < y0 || value > y1) continue;
         shape(svg, "line", { class: "reference", x1: margin.left, x2: width - margin.right,
           y1: y(value), y2: y(value) });
-        shape(svg, "text", { class: "label", x: width - margin.right, y: y(value) - 6,
-          "text-anchor": "end" }, label);
+        shape(svg, "text", { class: "label", y: y(value) - 6,
+          x: left ? margin.left + 4 : width - margin.right,
+          "text-anchor": left ? "start" : "end" }, label);
       }
       const lines = shape(svg, "g", { "clip-path": `url(#${clip})` });
       for (const s of options.series) {
@@ -242,7 +243,7 @@
     if (measured) losses.push({ name: "validation", color: "var(--s0)", dots: true,
       width: 2.2, points: zip(val.epoch, val.loss) });
     const ngram = curves.ngram;
-    const references = ngram ? [{ value: ngram.loss,
+    const references = ngram ? [{ value: ngram.loss, left: true,
       label: `${ngram.order}-gram ${ngram.loss.toFixed(3)}` }] : [];
     const end = most(losses.flatMap((s) => s.points.map((p) => p[0])));
     const extra = [...references.map((r) => r.value), ...(best[1] === null ? [] : [best[1]])];

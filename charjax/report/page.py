@@ -127,7 +127,8 @@ def render_comparison(comparison: Comparison) -> str:
         for number, run in enumerate(runs)
     ]
     columns = "".join(
-        f'<th scope="col">{text(name)}</th>' for name in [*heads, *fields]
+        f'<th scope="col">{text(name).replace(".", ".<wbr>")}</th>'
+        for name in [*heads, *fields]
     )
     notes = "".join(f'<p class="note">{text(note)}</p>' for note in comparison.notes)
     body = f"""
