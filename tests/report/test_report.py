@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shlex
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -34,13 +35,14 @@ def test_the_report_has_the_runs_own_losses_and_samples(run, data):
 
 
 @pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
-def test_the_command_sets_every_field_as_the_run_had_it(run, data):
+def test_the_command_sets_every_field_as_the_run_had_it(data, monkeypatch):
     words = shlex.split(data.run["command"].replace("\\\n", ""))
     assert words[:2] == ["python", "launch.py"]
     words[3] = str(ROOT / words[3])
+    monkeypatch.setattr(sys, "argv", words[1:])  # where overrides are looked for
     values = flags.FlagValues()
     flag = config_flags.DEFINE_config_file("config", flag_values=values)
-    values(["launch.py", *words[2:]])
+    values(words[1:])
     assert flatten(flag.value) == data.config
 
 
