@@ -16,6 +16,7 @@ from charjax.errors import (
 if TYPE_CHECKING:
     from charjax.checkpoint import load
     from charjax.config import default_config
+    from charjax.interpret import activations, find_units, gate_saturation
     from charjax.model import (
         ModelSpec,
         Params,
@@ -37,6 +38,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "load": "checkpoint",
     "default_config": "config",
+    "activations": "interpret",
+    "find_units": "interpret",
+    "gate_saturation": "interpret",
     "ModelSpec": "model",
     "Params": "model",
     "apply": "model",
@@ -68,10 +72,13 @@ __all__ = [
     "TextError",
     "TrainingError",
     "Vocab",
+    "activations",
     "apply",
     "cells",
     "default_config",
     "evaluate",
+    "find_units",
+    "gate_saturation",
     "init",
     "initial_carry",
     "load",
@@ -86,7 +93,17 @@ __all__ = [
 ]
 
 
-_MODULES = ("checkpoint", "config", "linen", "recurrence", "text", "training")
+_MODULES = (
+    "checkpoint",
+    "config",
+    "interpret",
+    "linen",
+    "ngram",
+    "recurrence",
+    "report",
+    "text",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

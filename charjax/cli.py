@@ -1,4 +1,4 @@
-"""The command line: `charjax sample|next|score|novel|inspect|list|prepare`."""
+"""The command line: `charjax sample|next|score|novel|report|compare|...`."""
 
 import argparse
 import importlib.util
@@ -154,6 +154,21 @@ def _list(args: argparse.Namespace) -> None:
         )
 
 
+def _report(args: argparse.Namespace) -> None:
+    from charjax import report
+
+    print(report.write(args.path))
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from charjax import report
+
+    comparison = report.compare(args.paths)
+    if args.output:
+        report.write_comparison(comparison, args.output)
+    print(report.table(comparison))
+
+
 def _prepare(args: argparse.Namespace) -> None:
     from charjax.text import find, open_corpus
 
@@ -236,6 +251,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "root", nargs="?", default="cv", help="a run or folder of runs"
     )
+
+    command = add("report", _report, "write report.html into a run's folder")
+    command.add_argument("path", help="a run's folder")
+
+    command = add("compare", _compare, "show runs beside each other, the best first")
+    command.add_argument("paths", nargs="+", metavar="RUN", help="a run's folder")
+    command.add_argument("--output", metavar="FILE.html", help="also as a page there")
 
     command = add("prepare", _prepare, "fetch or build a data set, and encode it")
     command.add_argument("name", help="a named data set, or a folder under data/")

@@ -87,6 +87,7 @@ def default_config() -> Config:
     train.keep_best = 3  # checkpoints kept, beside the latest
     train.init_from = ""  # a checkpoint or run whose weights to start from
     train.extend_vocab = False  # init_from: add the text's new characters
+    train.report = True  # write report.html into the run's folder when it ends
     train.restart = False  # begin anew beside a run that is there
     train.steps_per_dispatch = 8  # training steps between two looks at the host
     train.device = "auto"  # auto, cpu, gpu, tpu

@@ -17,6 +17,7 @@ SMALL = {
     "model.hidden_size": 8,
     "model.num_layers": 1,
     "sample.length": 20,
+    "train.report": False,
     "train.run_name": "run",
 }
 

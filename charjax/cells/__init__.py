@@ -19,7 +19,7 @@ def register(name: str, cell: Cell) -> None:
 
     Args:
       name: a Python identifier; checkpoints of the cell carry it in their names.
-      cell: the cell's four functions.
+      cell: the cell's functions.
 
     Raises:
       ConfigError: the name is no identifier, or another cell has it.

@@ -29,7 +29,7 @@ class Initializers(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A recurrent cell as four pure functions.
+    """A recurrent cell as four pure functions, and a fifth where it has gates.
 
     One step of the recurrence is `step(params, carry, project(params, x))`. The two
     are apart because `project` needs no carry: it runs once over all time steps.
@@ -44,12 +44,15 @@ class Cell(NamedTuple):
         whose leading axis is the batch.
       project: `(params, x_...xD, matmul) -> z_...xGH`, any leading axes.
       step: `(params, carry, z_BxGH, matmul) -> (carry, h_BxH)`.
+      gates: `(params, carry, z_BxGH, matmul) -> {name: gate_BxH}`, the gates in [0, 1]
+        that this step opens, for `charjax.activations`; None where there are none.
     """
 
     init: Callable[[Array, int, int, Initializers], CellParams]
     initial_carry: Callable[[int, int, Any], Carry]
     project: Callable[[CellParams, Array, Matmul], Any]
     step: Callable[[CellParams, Carry, Any, Matmul], tuple[Carry, Array]]
+    gates: Callable[[CellParams, Carry, Any, Matmul], dict[str, Array]] | None = None
 
 
 class DenseParams(NamedTuple):

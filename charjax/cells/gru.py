@@ -47,13 +47,27 @@ def step(
     params: GRUParams, h_BxH: jax.Array, z_BxGH: jax.Array, matmul: Matmul
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the next state, as carry and as output."""
-    z_r, z_u, z_n = jnp.split(z_BxGH, 3, axis=-1)
-    u_r, u_u, u_n = jnp.split(matmul(h_BxH, params.recurrent_HxGH), 3, axis=-1)
-    r = sigmoid(z_r + u_r)
-    u = sigmoid(z_u + u_u)
+    r, u, z_n, u_n = _parts(params, h_BxH, z_BxGH, matmul)
     n = jnp.tanh(z_n + r * (u_n + params.reset_bias_H))
     h_BxH = n + u * (h_BxH - n)
     return h_BxH, h_BxH
 
 
-cell = Cell(init, zero_carry, dense_project, step)
+def gates(
+    params: GRUParams, h_BxH: jax.Array, z_BxGH: jax.Array, matmul: Matmul
+) -> dict[str, jax.Array]:
+    """Returns the gates that `step` opens, by name."""
+    r, u, _, _ = _parts(params, h_BxH, z_BxGH, matmul)
+    return {"reset": r, "update": u}
+
+
+def _parts(
+    params: GRUParams, h_BxH: jax.Array, z_BxGH: jax.Array, matmul: Matmul
+) -> tuple[jax.Array, ...]:
+    """Returns `r`, `u` and the two products of the candidate `n`."""
+    z_r, z_u, z_n = jnp.split(z_BxGH, 3, axis=-1)
+    u_r, u_u, u_n = jnp.split(matmul(h_BxH, params.recurrent_HxGH), 3, axis=-1)
+    return sigmoid(z_r + u_r), sigmoid(z_u + u_u), z_n, u_n
+
+
+cell = Cell(init, zero_carry, dense_project, step, gates)

@@ -50,13 +50,27 @@ def step(
     params: ResetBeforeParams, h_BxH: jax.Array, z_BxGH: jax.Array, matmul: Matmul
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the next state, as carry and as output."""
-    z_r, z_u, z_n = jnp.split(z_BxGH, 3, axis=-1)
-    u_r, u_u = jnp.split(matmul(h_BxH, params.recurrent_Hx2H), 2, axis=-1)
-    r = sigmoid(z_r + u_r)
-    u = sigmoid(z_u + u_u)
+    r, u, z_n = _parts(params, h_BxH, z_BxGH, matmul)
     n = jnp.tanh(z_n + matmul(r * h_BxH, params.candidate_HxH))
     h_BxH = n + u * (h_BxH - n)
     return h_BxH, h_BxH
 
 
-cell = Cell(init, zero_carry, dense_project, step)
+def gates(
+    params: ResetBeforeParams, h_BxH: jax.Array, z_BxGH: jax.Array, matmul: Matmul
+) -> dict[str, jax.Array]:
+    """Returns the gates that `step` opens, by name."""
+    r, u, _ = _parts(params, h_BxH, z_BxGH, matmul)
+    return {"reset": r, "update": u}
+
+
+def _parts(
+    params: ResetBeforeParams, h_BxH: jax.Array, z_BxGH: jax.Array, matmul: Matmul
+) -> tuple[jax.Array, ...]:
+    """Returns `r`, `u` and the input's part of the candidate `n`."""
+    z_r, z_u, z_n = jnp.split(z_BxGH, 3, axis=-1)
+    u_r, u_u = jnp.split(matmul(h_BxH, params.recurrent_Hx2H), 2, axis=-1)
+    return sigmoid(z_r + u_r), sigmoid(z_u + u_u), z_n
+
+
+cell = Cell(init, zero_carry, dense_project, step, gates)

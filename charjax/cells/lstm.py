@@ -51,9 +51,29 @@ def step(
     params: DenseParams, carry: LSTMCarry, z_BxGH: jax.Array, matmul: Matmul
 ) -> tuple[LSTMCarry, jax.Array]:
     """Returns the next state and its output."""
-    gates_BxGH = z_BxGH + matmul(carry.h_BxH, params.recurrent_HxGH)
+    gates_BxGH = _preactivations(params, carry, z_BxGH, matmul)
     c_BxH, h_BxH = update(gates_BxGH, carry.c_BxH)
     return LSTMCarry(c_BxH, h_BxH), h_BxH
+
+
+def gates(
+    params: DenseParams, carry: LSTMCarry, z_BxGH: jax.Array, matmul: Matmul
+) -> dict[str, jax.Array]:
+    """Returns the gates that `step` opens, by name."""
+    i, f, _, o = _activations(_preactivations(params, carry, z_BxGH, matmul))
+    return {"input": i, "forget": f, "output": o}
+
+
+def _preactivations(
+    params: DenseParams, carry: LSTMCarry, z_BxGH: jax.Array, matmul: Matmul
+) -> jax.Array:
+    return z_BxGH + matmul(carry.h_BxH, params.recurrent_HxGH)
+
+
+def _activations(gates_BxGH: jax.Array) -> tuple[jax.Array, ...]:
+    """Returns `i f g o` after their nonlinearities."""
+    i, f, g, o = jnp.split(gates_BxGH, 4, axis=-1)
+    return sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
 
 
 @jax.custom_vjp
@@ -72,8 +92,7 @@ def update(gates_BxGH: jax.Array, c_BxH: jax.Array) -> tuple[jax.Array, jax.Arra
 
 
 def _update_forward(gates_BxGH: jax.Array, c_BxH: jax.Array) -> tuple[Any, Any]:
-    i, f, g, o = jnp.split(gates_BxGH, 4, axis=-1)
-    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+    i, f, g, o = _activations(gates_BxGH)
     next_c = f * c_BxH + i * g
     tanh_c = jnp.tanh(next_c)
     return (next_c, o * tanh_c), (i, f, g, o, c_BxH, tanh_c)
@@ -92,4 +111,4 @@ def _update_backward(saved: Any, cotangents: Any) -> tuple[jax.Array, jax.Array]
 
 update.defvjp(_update_forward, _update_backward)
 
-cell = Cell(init, initial_carry, dense_project, step)
+cell = Cell(init, initial_carry, dense_project, step, gates)

@@ -111,6 +111,8 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
                 loop = _Loop(config, corpus, path, sinks)
                 with stop_on_signals() as loop.stop:
                     loop.run()
+                    if config.train.report:
+                        loop.report()
             else:
                 say(f"{path} is finished; train.restart=true begins anew beside it")
             run = _finished(path)
@@ -179,6 +181,19 @@ class _Loop:
             self._read(unread)
             unread = dispatched
         self._finish()
+
+    def report(self) -> None:
+        """Writes the finished run's page; that it fails is no failure of the run."""
+        from charjax.report import write  # only here, as it takes a while to import
+
+        try:
+            with self.stop.at_once():
+                self._say(f"report    {write(self.path)}")
+        except (Exception, Stopped) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            self._say(
+                f"warning   no report ({reason}); charjax report {self.path} writes it"
+            )
 
     def _begin(self, corpus: Corpus) -> None:
         """Sets plan, state and progress, from the latest checkpoint if there is one."""

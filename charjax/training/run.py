@@ -29,6 +29,7 @@ _FREE = frozenset(
         "train.keep_best",
         "train.patience",
         "train.print_every",
+        "train.report",
         "train.restart",
         "train.run_name",
     }
@@ -77,6 +78,12 @@ def claim(path: Path, config: Config, text_sha256: str) -> None:
         ) from None
 
 
+def read_identity(path: Path) -> dict[str, Any] | None:
+    """Returns the `config` and `text_sha256` of the run in a folder, None without."""
+    file = path / _CONFIG
+    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+
+
 def read_summary(path: Path) -> dict[str, Any] | None:
     """Returns how a run ended, or None while it has not."""
     file = path / _SUMMARY
@@ -108,7 +115,8 @@ def _identity(config: Config, text_sha256: str) -> dict[str, Any]:
 
 
 def _check_same(path: Path, identity: dict[str, Any]) -> None:
-    there = json.loads((path / _CONFIG).read_text("utf-8"))
+    there = read_identity(path)
+    assert there is not None
     # A field that came later had its default then.
     old = flatten(default_config()) | flatten(there["config"])
     new = flatten(identity["config"])

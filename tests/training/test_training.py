@@ -37,7 +37,7 @@ def make_config(folder, **fields):
     config.model.update(hidden_size=8, num_layers=1, dropout=0.2)
     config.optimizer.warmup_steps = 5
     config.train.update(max_epochs=3, print_every=4, checkpoint_dir=str(folder / "cv"))
-    config.train.update(run_name="run", steps_per_dispatch=4)
+    config.train.update(run_name="run", steps_per_dispatch=4, report=False)
     config.sample.length = 10
     for field, value in fields.items():
         group, name = field.split("__")

@@ -1,0 +1,38 @@
+"""One small run on a text that would like to be markup, and its report."""
+
+import pytest
+
+import charjax
+from charjax import report
+
+TEXT = (
+    'He said "<script>alert(1)</script>" & left.\n\n'
+    "NAME:\n\tשלום עולם </script> <b>\u202eevil\u202c\u2028 <!-- x (y [z]) \x07\n"
+) * 60
+
+
+def make_config(folder, **fields):
+    config = charjax.default_config()
+    config.data.update(dir=str(folder / "text"), batch_size=5, seq_length=20)
+    config.data.update(train_frac=0.8, val_frac=0.2)
+    config.model.update(hidden_size=8, num_layers=1)
+    config.optimizer.update(warmup_steps=5, learning_rate=1e-2)
+    config.train.update(max_epochs=1, eval_every=0.25, print_every=2)
+    config.train.update(run_name="a b", checkpoint_dir=str(folder / "cv"))
+    config.sample.length = 30
+    config.train.update(fields)
+    return config
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """A finished run, which wrote its report.html."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "text").mkdir()
+    (folder / "text" / "input.txt").write_text(TEXT, encoding="utf-8")
+    return charjax.train(make_config(folder), sinks=())
+
+
+@pytest.fixture(scope="session")
+def data(run):
+    return report.collect(run.path)
