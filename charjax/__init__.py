@@ -9,6 +9,7 @@ from charjax.errors import (
     CheckpointError,
     ConfigError,
     MissingTextError,
+    SinkError,
     TextError,
     TrainingError,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "ModelSpec",
     "Params",
     "Run",
+    "SinkError",
     "Stopped",
     "TextError",
     "TrainingError",

@@ -31,6 +31,7 @@ _FREE = frozenset(
         "train.print_every",
         "train.restart",
         "train.run_name",
+        "train.tensorboard",
     }
 )
 
