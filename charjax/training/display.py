@@ -64,7 +64,7 @@ class _Display:
             # are the terminal's to wrap, so that a path can be copied whole.
             lines = as_lines(record, self.console.encoding)
             text = Text(lines, no_wrap=True, overflow="ignore")
-            self.console.print(text, crop=False)
+            self.console.print(Group(text), crop=False)  # a bare Text would be wrapped
         if kind == "begin":
             self.live = Live(console=self.console, get_renderable=self.picture)
             self.live.start()

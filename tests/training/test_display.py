@@ -14,6 +14,12 @@ BEGIN = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 def progress(step, speed=1000.0):
     return {
         "kind": "progress", "step": step, "epoch": step / 200, "loss": 2.5,
@@ -50,7 +56,7 @@ def draw(*records, width=80, encoding="utf-8"):
             sink(record)
     file.flush()
     written = raw.getvalue().decode(encoding)
-    last = re.split(r"\x1b\[1A\x1b\[2K(?!\x1b)", written)[-1]
+    last = re.split(r"(?:\x1b\[1A\x1b\[2K)+", written)[-1]  # lines up, each erased
     return written, re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", last)
 
 
@@ -89,12 +95,12 @@ def test_text_is_neither_markup_nor_control_codes():
     text = "[bold]x[/bold] :smile: \x1b]0;title\x07 \x9b2J"
     written, picture = draw(BEGIN, note(text), val(8, 2.0, text))
     shown = "[bold]x[/bold] :smile: �]0;title� �2J"
-    assert written.count("\n" + shown) + written.count("\x1b[2K" + shown) == 1
+    assert len(re.findall(r"(?<!    \| )" + re.escape(shown), written)) == 1
     assert "    | " + shown in picture
     assert not {"\x07", "\x9b"} & set(written)
 
 
-def test_a_long_line_of_a_sample_is_folded_whole_even_where_a_note_comes(capsys):
+def test_a_long_line_of_a_sample_is_folded_whole_even_where_a_note_comes():
     sample = "".join(chr(0x4E00 + i) if i % 9 else " " for i in range(60))
     _, picture = draw(BEGIN, val(8, 2.0, sample), note("x"), width=50)
     letters = set(sample)
