@@ -156,7 +156,7 @@ def test_list_names_what_is_damaged_and_what_has_no_loss(run, tmp_path, root):
     (broken / "checkpoint.json").write_text("{}")
     save(tmp_path, "run", loss=None, step=20)
     _, out, _ = run("list", tmp_path / root)
-    assert out.count("damaged") == out.count(str(broken)) == 1
+    assert out.count("damaged: ") == out.count(str(broken)) == 1
     assert "      -       -  val       2.00         20" in out
 
 

@@ -116,7 +116,7 @@ def broadcast(sinks: Sequence[Sink]) -> Sink:
 
 
 def _sink_error(sink: Sink, error: Exception) -> SinkError:
-    name = getattr(sink, "__qualname__", type(sink).__name__).split(".")[0]
+    name = getattr(sink, "__qualname__", type(sink).__name__).replace(".<locals>", "")
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     failed = SinkError(
         f"the sink {name} failed ({reason}); the run is saved as far as it came; "

@@ -61,7 +61,7 @@ def test_the_tracker_of_the_docstring_gets_every_loss(folder):
     )
     assert doctest.DocTestRunner().run(example, clear_globs=False).failed == 0
     tracker = example.globs["csv_tracker"](folder / "losses.csv")
-    run = charjax.train(make_config(folder, train__max_epochs=1), sinks=[tracker])
+    run = charjax.train(make_config(folder), sinks=[tracker])
     with (folder / "losses.csv").open() as file:
         rows = [(int(s), kind, float(loss)) for s, kind, loss in csv.reader(file)]
     kept = [r for r in run.history if r["kind"] != "test"]

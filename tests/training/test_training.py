@@ -160,7 +160,7 @@ def test_a_sink_that_fails_at_the_end_leaves_a_finished_run(folder):
         if record["kind"] == "test":
             raise ConnectionError
 
-    config = make_config(folder, train__max_epochs=1)
+    config = make_config(folder)
     with pytest.raises(charjax.SinkError):
         charjax.train(config, sinks=[tracker])
     assert (folder / "cv/run/summary.json").exists()
