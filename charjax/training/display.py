@@ -68,6 +68,8 @@ class _Display:
         if kind == "begin":
             self.live = Live(console=self.console, get_renderable=self.picture)
             self.live.start()
+        if self.live and kind in ("begin", "val"):
+            self.live.refresh()  # at once; the rest appears a few times a second
 
     def stop(self) -> None:
         """Leaves the last picture standing, and shows the cursor again."""
