@@ -10,9 +10,11 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import charjax
-from charjax.config import Config, check_config, check_overrides
+from charjax.config import check_overrides
+from charjax.training.records import screen
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
+_QUIET = flags.DEFINE_bool("quiet", False, "Show only warnings and the result.")
 _NO_FILE = "no such config file; try --config configs/shakespeare_lstm.py"
 
 
@@ -20,7 +22,9 @@ def parse(argv: list[str]) -> list[str]:
     """Returns the arguments that are no flags; a wrong flag is a one-line error."""
     try:
         check_overrides(argv)
-        return flags.FLAGS(argv)
+        arguments = flags.FLAGS(argv)
+        _ = _CONFIG.value  # a file that is not there fails when read
+        return arguments
     except OSError:
         _fail(_NO_FILE)
     except (charjax.CharjaxError, flags.Error) as error:
@@ -35,7 +39,8 @@ def main(argv: list[str]) -> None:
     if _CONFIG.value is None:
         _fail("no --config given; try --config configs/shakespeare_lstm.py")
     try:
-        charjax.train(_read_config())
+        with screen(_QUIET.value) as sink:
+            charjax.train(_CONFIG.value, sinks=[sink])
     except charjax.Stopped as stopped:
         print(stopped)
         sys.exit(128 + stopped.signum)
@@ -43,13 +48,6 @@ def main(argv: list[str]) -> None:
         sys.exit(130)
     except charjax.CharjaxError as error:
         _fail(error)
-
-
-def _read_config() -> Config:
-    try:
-        return check_config(_CONFIG.value)  # a file that is not there fails when read
-    except OSError:
-        _fail(_NO_FILE)
 
 
 def _fail(message: object) -> NoReturn:

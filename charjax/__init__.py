@@ -9,6 +9,7 @@ from charjax.errors import (
     CheckpointError,
     ConfigError,
     MissingTextError,
+    SinkError,
     TextError,
     TrainingError,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "ModelSpec",
     "Params",
     "Run",
+    "SinkError",
     "Stopped",
     "TextError",
     "TrainingError",

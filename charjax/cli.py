@@ -7,9 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charjax.errors import CharjaxError, MissingTextError, TextError
+
+if TYPE_CHECKING:
+    from charjax.checkpoint import Record
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,25 +136,68 @@ def _inspect(args: argparse.Namespace) -> None:
 
 def _list(args: argparse.Namespace) -> None:
     from charjax import checkpoint
-    from charjax.training.records import bits
 
-    entries = checkpoint.listing(args.root)
+    root, entries = Path(args.root), checkpoint.listing(args.root)
     if not entries:
         raise CharjaxError(
-            f"no checkpoint below {args.root}; train one with "
+            f"no checkpoint below {root}; train one with "
             "python launch.py --config configs/shakespeare_lstm.py"
         )
-    print(f"{'loss':>7}  {'bits':>6}  {'of':5}  {'epoch':>7}  {'step':>9}  checkpoint")
+    sound = [(p, r) for p, r in entries if isinstance(r, checkpoint.Record)]
+    if all(root in (path, path.parent) for path, _ in entries):
+        _print_checkpoints(sound)
+    else:
+        _print_runs(sound)
+    for _, error in entries:
+        if isinstance(error, CharjaxError):
+            print(f"damaged: {error}")
+
+
+def _print_checkpoints(entries: "list[tuple[Path, Record]]") -> None:
+    """Prints a row a checkpoint of one run, the lowest loss first."""
+    print(f"{_LOSS_HEADER}  {'epoch':>7}  {'step':>9}  checkpoint")
     for path, record in entries:
-        if isinstance(record, CharjaxError):
-            print(f"damaged: {record}")
-            continue
-        loss = "-" if record.loss is None else f"{record.loss:.4f}"
-        in_bits = "-" if record.loss is None else f"{bits(record.loss):.3f}"
-        print(
-            f"{loss:>7}  {in_bits:>6}  {record.loss_of:5}  {record.epoch:7.2f}  "
-            f"{record.step:>9,}  {path}"
+        print(f"{_losses(record)}  {record.epoch:7.2f}  {record.step:>9,}  {path}")
+
+
+def _print_runs(entries: "list[tuple[Path, Record]]") -> None:
+    """Prints a row a run, by the lowest loss; epoch and step are how far it came."""
+    from charjax.training.run import read_summary
+
+    runs: dict[Path, list[Record]] = {}
+    for path, record in entries:
+        runs.setdefault(path.parent, []).append(record)
+    print(
+        f"{_LOSS_HEADER}  {'epoch':>7}  {'step':>9}  {'finished':8}  "
+        f"{'model':20}  {'parameters':>10}  run"
+    )
+    for path, records in runs.items():
+        best, last = records[0], max(records, key=lambda record: record.step)
+        finished = "no" if read_summary(path) is None else "yes"
+        cell, layers, size = (
+            best.spec.get(name, "?") for name in ("cell", "num_layers", "hidden_size")
         )
+        model = f"{cell} {layers} x {size}"
+        parameters = sum(
+            math.prod(leaf["shape"])
+            for name, leaf in best.leaves.items()
+            if name.startswith("params")
+        )
+        print(
+            f"{_losses(best)}  {last.epoch:7.2f}  {last.step:>9,}  {finished:8}  "
+            f"{model:20}  {parameters:>10,}  {path}"
+        )
+
+
+_LOSS_HEADER = f"{'loss':>7}  {'bits':>6}  {'of':5}"
+
+
+def _losses(record: "Record") -> str:
+    from charjax.training.records import bits
+
+    if record.loss is None:
+        return f"{'-':>7}  {'-':>6}  {record.loss_of:5}"
+    return f"{record.loss:7.4f}  {bits(record.loss):6.3f}  {record.loss_of:5}"
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -247,7 +293,9 @@ def _parser() -> argparse.ArgumentParser:
     command = add("inspect", _inspect, "verify a checkpoint and show what it holds")
     add_model(command)
 
-    command = add("list", _list, "list checkpoints, the lowest loss first")
+    command = add(
+        "list", _list, "list runs, or the checkpoints of one, the lowest loss first"
+    )
     command.add_argument(
         "root", nargs="?", default="cv", help="a run or folder of runs"
     )

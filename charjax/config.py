@@ -79,6 +79,7 @@ def default_config() -> Config:
     train.eval_every = 0.0  # steps; below 1 a fraction of an epoch; 0: each epoch's end
     train.print_every = 100  # steps between log lines
     train.reset_rate = 0.02  # chance that a lane's state starts from zero at a step
+    train.tensorboard = False  # write TensorBoard event files too, below the run
     train.patience = 0  # end after so many validations without a better one; 0: never
     train.explosion_factor = 3.0  # stop when the loss stays above this many medians
     train.seed = 123

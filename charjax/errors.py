@@ -28,6 +28,10 @@ class TrainingError(CharjaxError, ArithmeticError):
     """Training cannot go on: the loss is not finite, or it exploded."""
 
 
+class SinkError(CharjaxError):
+    """A function that takes a run's records failed; `__cause__` is its own error."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the closest known name, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)

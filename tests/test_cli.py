@@ -11,6 +11,7 @@ import pytest
 import charjax
 from charjax import checkpoint
 from charjax.cli import main
+from charjax.training.run import write_summary
 
 SYMBOLS = "\n abcdefgh"
 
@@ -125,13 +126,38 @@ def test_score_prints_what_the_library_says(cv, run, tmp_path):
     assert f"{score.perplexity:.4f}" in out
 
 
-def test_list_sorts_by_loss_and_names_what_is_damaged(cv, run, tmp_path):
-    _, out, _ = run("list", cv)
-    losses = [line.split()[0] for line in out.splitlines()[1:]]
-    assert losses == ["1.2500", "1.5000", "1.7500", "2.5000"]
+def test_list_of_a_folder_is_a_row_a_run_by_its_lowest_loss(cv, run):
+    write_summary(cv / "first", {})
+    header, *rows = (line.split() for line in run("list", cv)[1].splitlines())
+    total = f"{sum(charjax.num_parameters(charjax.load(cv / 'first')).values()):,}"
+    assert header[:6] == ["loss", "bits", "of", "epoch", "step", "finished"]
+    assert rows[0] == (
+        f"1.2500 1.803 val 2.00 20 yes lstm 2 x 6 {total} {cv}/first".split()
+    )
+    assert [row[0] for row in rows] == ["1.2500", "1.5000", "2.5000"]
+    assert [row[5] for row in rows] == ["yes", "no", "no"]
+    assert [row[-1] for row in rows] == [
+        f"{cv}/{n}" for n in ("first", "second", "bytes")
+    ]
+
+
+def test_list_of_a_run_is_a_row_a_checkpoint_the_lowest_loss_first(cv, run):
+    _, *rows = (line.split() for line in run("list", cv / "first")[1].splitlines())
+    assert [row[0] for row in rows] == ["1.2500", "1.7500"]
+    assert [row[-1] for row in rows] == [
+        f"{cv}/first/lm_lstm_epoch1.00_1.2500",
+        f"{cv}/first/lm_lstm_epoch2.00_1.7500",
+    ]
+
+
+@pytest.mark.parametrize("root", ["", "run"])
+def test_list_names_what_is_damaged_and_what_has_no_loss(run, tmp_path, root):
     broken = save(tmp_path, "run")
     (broken / "checkpoint.json").write_text("{}")
-    assert "damaged" in run("list", tmp_path)[1]
+    save(tmp_path, "run", loss=None, step=20)
+    _, out, _ = run("list", tmp_path / root)
+    assert out.count("damaged: ") == out.count(str(broken)) == 1
+    assert "      -       -  val       2.00         20" in out
 
 
 def test_inspect_shows_parameters_config_and_losses(cv, run):

@@ -1,10 +1,13 @@
 """launch.py as a user runs it: flags, exit codes, Ctrl-C, a cell of one's own."""
 
+import contextlib
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -54,8 +57,48 @@ def test_launch_shows_the_run_and_names_checkpoints_by_validation_loss(folder):
         "validation loss", "charjax sample",
     ):  # fmt: skip
         assert part in done.stdout
+    assert "\x1b" not in done.stdout  # a pipe gets plain lines
     loss = re.search(r"validation loss (\d\.\d{4})", done.stdout)[1]
     assert (folder / "cv/run" / f"lm_lstm_epoch1.00_{loss}").is_dir()
+
+
+def test_quiet_shows_the_result_alone_and_warnings_on_standard_error(folder):
+    done = launch(folder, "--quiet", train__max_steps=8)
+    assert done.returncode == 0, done.stderr
+    best, how = done.stdout.splitlines()
+    assert best.startswith(f"best checkpoint: {folder}/cv/run/lm_lstm_epoch")
+    assert how == f"sample from it:  charjax sample {folder}/cv/run"
+    assert done.stderr.startswith("warning   Only 26 chunks")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_terminal_gets_a_live_display_and_is_sound_after_ctrl_c(folder):
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (30, 90))
+    long = command(folder, train__max_epochs=100_000, train__print_every=10)
+    plain = {"NO_COLOR", "TERM"}
+    environment = {k: v for k, v in os.environ.items() if k not in plain}
+    process = subprocess.Popen(
+        long, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave,
+        env=environment | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(slave)
+    shown, stopping = "", False
+    with contextlib.suppress(OSError):  # how a pseudo-terminal says that it ends
+        while more := os.read(master, 1 << 16):
+            shown += more.decode(errors="replace")
+            if not stopping and shown.count("validation") > 2 and "| " in shown:
+                stopping = True
+                process.send_signal(signal.SIGINT)
+    os.close(master)
+    assert process.wait(timeout=60) == 130, shown
+    for part in ("of 100000.00  step", "chars/s", " left", "training ", "best "):
+        assert part in shown
+    show, hide = "\x1b[?25h", "\x1b[?25l"  # the cursor
+    assert shown.rfind(show) > shown.rfind(hide) > 0
+    last = shown[shown.rfind(show) :]
+    assert "the same command continues" in last
+    assert last.count("\x1b") == 1
 
 
 def read_until(process, text):

@@ -12,7 +12,7 @@ import numpy as np
 
 from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config
-from charjax.errors import CharjaxError, CheckpointError, TrainingError
+from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
 from charjax.sampling import sample
 from charjax.scoring import evaluate
@@ -23,6 +23,7 @@ from charjax.training.records import (
     Record,
     Sink,
     bits,
+    broadcast,
     console,
     duration,
     json_lines,
@@ -32,6 +33,7 @@ from charjax.training.records import (
 from charjax.training.setup import Plan
 from charjax.training.signals import Stopped, StopRequest, stop_on_signals
 from charjax.training.step import Metrics, TrainState
+from charjax.training.tensorboard import tensorboard
 
 _RECENT = 500  # losses that an explosion is judged against
 _SUSTAINED = 50  # losses in a row that must be too high
@@ -87,6 +89,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
       TextError: the text is missing, unreadable or too short.
       CheckpointError: a checkpoint cannot be read or written.
       TrainingError: the loss is not finite, or it exploded.
+      SinkError: a sink failed; the state is saved.
       Stopped: SIGINT or SIGTERM came; the state is saved.
 
     Example:
@@ -98,13 +101,15 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
     """
     config = check_config(config)
 
-    def say(text: str) -> None:
-        for sink in sinks:
-            sink({"kind": "note", "text": text})
-
     device = devices.choose(config.train.device)
     try:
-        with jax.default_device(device):
+        with jax.default_device(device), tensorboard(config) as more:
+            sinks = (*sinks, *more)
+            send = broadcast(sinks)
+
+            def say(text: str) -> None:
+                send({"kind": "note", "text": text})
+
             corpus = setup.open_text(config, say)
             path = runs.open_run(config, corpus.sha256)
             if runs.read_summary(path) is None:
@@ -116,14 +121,13 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
             else:
                 say(f"{path} is finished; train.restart=true begins anew beside it")
             run = _finished(path)
+            send(_end_record(run))
+            return run
     except CharjaxError:
         raise
     except OSError as error:
         place = error.filename or config.train.checkpoint_dir
         raise CheckpointError(f"cannot write {place}: {error.strerror}") from None
-    say(f"best checkpoint: {run.best}  (loss {run.best_loss:.4f})")
-    say(f"sample from it:  charjax sample {run.path}")
-    return run
 
 
 def _finished(path: Path) -> Run:
@@ -140,6 +144,16 @@ def _finished(path: Path) -> Run:
     )
 
 
+def _end_record(run: Run) -> Record:
+    return {
+        "kind": "end",
+        "path": str(run.path),
+        "best": str(run.best),
+        "best_loss": run.best_loss,
+        "test_loss": run.test_loss,
+    }
+
+
 class _Loop:
     """One process's work on a run; all that outlives it is in the checkpoints."""
 
@@ -153,7 +167,8 @@ class _Loop:
         self, config: Config, corpus: Corpus, path: Path, sinks: Sequence[Sink]
     ) -> None:
         self.config, self.path = config, path
-        self.sinks = (*sinks, json_lines(path / runs.METRICS))
+        self._hand_out = broadcast((*sinks, json_lines(path / runs.METRICS)))
+        self.broken: SinkError | None = None
         self._begin(corpus)
         self.step = int(self.state.step)
         self.resumed_seconds = self.progress.seconds
@@ -164,10 +179,10 @@ class _Loop:
         self.seconds_a_step: float | None = None
 
     def run(self) -> None:
-        """Trains until the last step, patience or a signal ends it."""
+        """Trains until the last step, patience, a signal or a failing sink ends it."""
         unread: tuple[int, int, Metrics] | None = None
         while True:
-            if self.stop.signum:
+            if self.stop.signum or self.broken:
                 self._read(unread)
                 self._save_and_stop()
             if self._is_validation_due():
@@ -181,6 +196,8 @@ class _Loop:
             self._read(unread)
             unread = dispatched
         self._finish()
+        if self.broken:
+            raise self.broken
 
     def report(self) -> None:
         """Writes the finished run's page; that it fails is no failure of the run."""
@@ -240,16 +257,19 @@ class _Loop:
         )
         kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
         self._say(f"kernel    {kernel}")
-        self._say(
-            f"run       {self.path}: {plan.total_steps:,} steps, "
-            f"{plan.steps_per_epoch:,} an epoch"
+        self._emit(
+            "begin",
+            int(self.state.step),
+            path=str(self.path),
+            config=self.config.to_dict(),
+            total_steps=plan.total_steps,
+            steps_per_epoch=plan.steps_per_epoch,
+            best=latest and str(checkpoint.find(self.path)),
         )
         if warning := warn_if_small(plan.streams):
-            self._say(f"warning   {warning}")
+            self._warn(warning)
         if not plan.streams.val.num_chunks:
-            self._say(
-                "warning   no validation split: checkpoints are named by training loss"
-            )
+            self._warn("no validation split: checkpoints are named by training loss")
         if latest is not None:
             self._say(f"resumed   from {latest.name}, step {int(self.state.step):,}")
 
@@ -283,6 +303,8 @@ class _Loop:
             norms[count - 1] = math.nan  # the last update overflowed
         for i in range(count):
             self._take_in(first + i + 1, float(losses[i]), float(norms[i]), param_norm)
+        step, loss = first + count, float(losses[:count].mean())
+        self._emit("progress", step, loss=loss, **self._speed(step))
 
     def _take_in(self, step: int, loss: float, norm: float, param_norm: float) -> None:
         progress, train = self.progress, self.config.train
@@ -314,8 +336,6 @@ class _Loop:
         loss = _mean(progress.since_record)
         progress.since_record = [0.0, 0]
         progress.train.append([step, loss])
-        data = self.config.data
-        seconds_a_step = self.seconds_a_step
         self._emit(
             "train",
             step,
@@ -324,12 +344,16 @@ class _Loop:
             grad_norm=grad_norm,
             grad_to_param=grad_to_param,
             learning_rate=self._rate(step),
-            chars_per_second=seconds_a_step
-            and data.batch_size * data.seq_length / seconds_a_step,
             seconds=self._seconds(),
-            seconds_left=seconds_a_step
-            and seconds_a_step * (self.plan.total_steps - step),
+            **self._speed(step),
         )
+
+    def _speed(self, step: int) -> dict[str, float | None]:
+        data, seconds = self.config.data, self.seconds_a_step
+        return {
+            "chars_per_second": seconds and data.batch_size * data.seq_length / seconds,
+            "seconds_left": seconds and seconds * (self.plan.total_steps - step),
+        }
 
     def _is_validation_due(self) -> bool:
         if self.progress.validated_step == self.step or self.step == 0:
@@ -378,7 +402,8 @@ class _Loop:
         )
         saved = self._save(loss)
         checkpoint.prune(self.path, config.train.keep_best)
-        self._say(f"saved     {saved}")
+        best = str(checkpoint.find(self.path))
+        self._emit("saved", self.step, path=str(saved), loss=loss, best=best)
         self.mark = None
 
     def _is_out_of_patience(self) -> bool:
@@ -417,6 +442,8 @@ class _Loop:
         """Saves without validating, and leaves."""
         if self.saved_step != self.step:
             self._save(None)
+        if self.broken:
+            raise self.broken
         how = "the same command continues"
         if self.config.train.restart:
             how = f"train.run_name={self.path.name} without train.restart continues"
@@ -456,19 +483,26 @@ class _Loop:
         entries = checkpoint.listing(self.path)
         for _, record in entries:
             if isinstance(record, CheckpointError):
-                self._say(f"warning   passed over: {record}")
+                self._warn(f"passed over: {record}")
         if all(isinstance(record, CheckpointError) for _, record in entries):
             return None
         return checkpoint.find(self.path, "latest")
 
     def _emit(self, kind: str, step: int, **fields: Any) -> None:
         epoch = step / self.plan.steps_per_epoch
-        for sink in self.sinks:
-            sink({"kind": kind, "step": step, "epoch": epoch, **fields})
+        self._send({"kind": kind, "step": step, "epoch": epoch, **fields})
 
     def _say(self, text: str) -> None:
-        for sink in self.sinks:
-            sink({"kind": "note", "text": text})
+        self._send({"kind": "note", "text": text})
+
+    def _warn(self, text: str) -> None:
+        self._send({"kind": "warning", "text": text})
+
+    def _send(self, record: Record) -> None:
+        try:
+            self._hand_out(record)
+        except SinkError as error:
+            self.broken = error  # raised once the run is saved
 
 
 def _mean(totals: list[float]) -> float:

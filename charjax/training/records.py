@@ -1,21 +1,52 @@
-"""Records of a run, and the sinks they go to: the screen, and `metrics.jsonl`.
+"""Records of a run, and the sinks they go to: the screen, `metrics.jsonl`, your own.
 
-A record is a flat dict whose `kind` says what it is: `train` (means since the last
-one), `val` and `test` (a split's loss), or `note` (a line for people). A sink is any
-function that takes one.
+A record is a flat dict whose `kind` says what it is, and a sink any function that
+takes one. Records of all kinds but those marked * have `step` and `epoch`.
+
+    begin     the run sets out: path, config, total_steps, steps_per_epoch, best
+    progress  after each dispatch: loss, chars_per_second, seconds_left
+    train     means since the last one: as progress, bits, grad_norm, learning_rate, ...
+    val       a validation: loss, bits, of (the split), sample
+    test      the best checkpoint on the test split: loss, bits, of
+    saved     a checkpoint: path, loss, best (the path of the best so far)
+    end *     the run is finished: path, best, best_loss, test_loss
+    note *    a line for people: text
+    warning * one that matters: text
+
+A sink that raises ends the run: it is saved, and then a `SinkError` raised from the
+sink's own error. A tracker of your own, added from outside:
+
+    >>> import csv
+    >>> from pathlib import Path
+    >>> from charjax.training.records import Record, Sink, console
+    >>> def csv_tracker(path: Path) -> Sink:
+    ...     def sink(record: Record) -> None:
+    ...         if record["kind"] in ("train", "val"):
+    ...             with path.open("a", newline="") as file:
+    ...                 row = record["step"], record["kind"], record["loss"]
+    ...                 csv.writer(file).writerow(row)
+    ...
+    ...     return sink
+    >>> sinks = [console, csv_tracker(Path("losses.csv"))]
+    >>> charjax.train(config, sinks=sinks)  # doctest: +SKIP
 """
 
+import contextlib
 import json
 import math
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from charjax.errors import SinkError
 from charjax.files import replacing
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
+
+_KEPT = ("train", "val", "test")  # the kinds that `metrics.jsonl` holds
 
 
 def bits(nats: float) -> float:
@@ -23,16 +54,83 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
+@contextlib.contextmanager
+def screen(quiet: bool = False) -> Iterator[Sink]:
+    """Yields the sink that suits standard output, and leaves the terminal sound.
+
+    It is the live display on a terminal, and `console` in a pipe or a file, on a dumb
+    terminal, or where NO_COLOR is set.
+
+    Args:
+      quiet: show warnings, on standard error, and how the run ended; nothing else.
+
+    Example:
+      >>> with screen() as sink:  # doctest: +SKIP
+      ...     charjax.train(config, sinks=[sink])
+    """
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
+    if quiet:
+        yield _ending
+    elif plain or not sys.stdout.isatty():
+        yield console
+    else:
+        from charjax.training.display import live
+
+        with live() as sink:
+            yield sink
+
+
 def console(record: Record) -> None:
-    """Prints a record as a line for people, at once."""
-    print(_LINES[record["kind"]](record), flush=True)
+    """Prints a record as lines for people, at once."""
+    if text := as_lines(record, sys.stdout.encoding):
+        print(text, flush=True)
+
+
+def _ending(record: Record) -> None:
+    """Prints what no one should miss: warnings, and how the run ended."""
+    if record["kind"] == "warning":
+        print(as_lines(record, sys.stderr.encoding), file=sys.stderr, flush=True)
+    elif record["kind"] == "end":
+        console(record)
+
+
+def broadcast(sinks: Sequence[Sink]) -> Sink:
+    """Returns a sink that hands each record to all the given ones.
+
+    Raises:
+      SinkError: by that sink, where one of the given ones failed; the others had the
+        record all the same.
+    """
+
+    def send(record: Record) -> None:
+        failed: SinkError | None = None
+        for sink in sinks:
+            try:
+                sink(dict(record))
+            except Exception as error:
+                failed = _sink_error(sink, error)
+        if failed:
+            raise failed
+
+    return send
+
+
+def _sink_error(sink: Sink, error: Exception) -> SinkError:
+    name = getattr(sink, "__qualname__", type(sink).__name__).replace(".<locals>", "")
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    failed = SinkError(
+        f"the sink {name} failed ({reason}); the run is saved as far as it came; "
+        "mend the sink or leave it out, and train again to continue"
+    )
+    failed.__cause__ = error
+    return failed
 
 
 def json_lines(path: Path) -> Sink:
-    """Returns a sink that appends each record but notes to a file, a line each."""
+    """Returns a sink that appends records of losses to a file, a line each."""
 
     def sink(record: Record) -> None:
-        if record["kind"] != "note":
+        if record["kind"] in _KEPT:
             with path.open("a", encoding="utf-8") as file:
                 file.write(_json_line(record))
 
@@ -96,22 +194,54 @@ def _split_line(r: Record) -> str:
         f"{r['bits']:.3f} bits/char"
     )
     if sample := r.get("sample"):
-        line += "\n" + _indented(sample)
+        line += "\n" + indented(sample)
     return line
 
 
-def _indented(text: str) -> str:
-    printable = "".join(
+def _end_lines(r: Record) -> str:
+    return (
+        f"best checkpoint: {r['best']}  (loss {r['best_loss']:.4f})\n"
+        f"sample from it:  charjax sample {r['path']}"
+    )
+
+
+def _begin_line(r: Record) -> str:
+    steps, per_epoch = r["total_steps"], r["steps_per_epoch"]
+    return f"run       {r['path']}: {steps:,} steps, {per_epoch:,} an epoch"
+
+
+def indented(text: str) -> str:
+    """Returns a sample's lines set off from those of the run."""
+    return "\n".join("    | " + line for line in text.expandtabs(4).split("\n"))
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """Returns text that is safe to print: what a terminal would obey is replaced."""
+    shown = "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
-    encoding = sys.stdout.encoding or "utf-8"
-    shown = printable.encode(encoding, "replace").decode(encoding)
-    return "\n".join("    | " + line for line in shown.split("\n"))
+    encoding = encoding or "utf-8"
+    return shown.encode(encoding, "replace").decode(encoding)
+
+
+def as_lines(record: Record, encoding: str | None) -> str:
+    """Returns a record as lines for people; nothing for `progress`.
+
+    Args:
+      record: any record.
+      encoding: of the screen, whose missing characters become `?`.
+    """
+    return printable(_LINES[record["kind"]](record), encoding)
 
 
 _LINES: dict[str, Callable[[Record], str]] = {
+    "begin": _begin_line,
+    "progress": lambda record: "",
     "train": _train_line,
     "val": _split_line,
     "test": _split_line,
+    "saved": lambda record: f"saved     {record['path']}",
+    "end": _end_lines,
     "note": lambda record: record["text"],
+    "warning": lambda record: f"warning   {record['text']}",
 }

@@ -32,6 +32,7 @@ _FREE = frozenset(
         "train.report",
         "train.restart",
         "train.run_name",
+        "train.tensorboard",
     }
 )
 

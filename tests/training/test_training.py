@@ -58,14 +58,18 @@ def untimed(records):
     return [{k: v for k, v in r.items() if k not in timing} for r in records]
 
 
+class Killed(BaseException):
+    """Ends a run at once, as no error of a sink does."""
+
+
 class StopAt:
-    """A sink that sends a signal when a record of that step arrives."""
+    """A sink that sends a signal when the losses up to that step arrive."""
 
     def __init__(self, step, signum=signal.SIGINT):
         self.step, self.signum = step, signum
 
     def __call__(self, record):
-        if record.get("step") == self.step:
+        if (record["kind"], record.get("step")) == ("train", self.step):
             signal.raise_signal(self.signum)
 
 
@@ -118,9 +122,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, w
 
     def die(record):
         if record.get("step") == 40:
-            raise MemoryError
+            raise Killed
 
-    with pytest.raises(MemoryError):
+    with pytest.raises(Killed):
         charjax.train(config, sinks=[die])
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 32
     run = quiet(config)
@@ -128,6 +132,38 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, w
     jax.tree.map(
         np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
     )
+
+
+def test_a_failing_sink_ends_the_run_saved_and_named(folder, whole):
+    def tracker(record):
+        seen.append(record["kind"])
+        if record.get("step") == 20:
+            raise ConnectionError("no\nanswer")
+
+    seen, others = [], []
+    config = make_config(folder)
+    with pytest.raises(charjax.SinkError, match="tracker failed") as error:
+        charjax.train(config, sinks=[tracker, others.append])
+    assert isinstance(error.value.__cause__, ConnectionError)
+    assert "\n" not in str(error.value)
+    assert [r["kind"] for r in others] == seen  # nobody misses a record
+    assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 24
+    run = quiet(config)
+    assert untimed(run.history) == untimed(whole.history)
+    jax.tree.map(
+        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
+    )
+
+
+def test_a_sink_that_fails_at_the_end_leaves_a_finished_run(folder):
+    def tracker(record):
+        if record["kind"] == "test":
+            raise ConnectionError
+
+    config = make_config(folder)
+    with pytest.raises(charjax.SinkError):
+        charjax.train(config, sinks=[tracker])
+    assert (folder / "cv/run/summary.json").exists()
 
 
 def test_several_steps_a_dispatch_equal_one(folder, whole):
@@ -139,11 +175,13 @@ def test_several_steps_a_dispatch_equal_one(folder, whole):
 def test_a_finished_run_is_not_trained_again(folder):
     config = make_config(folder, train__max_epochs=1)
     first = quiet(config)
-    notes = []
-    again = charjax.train(config, sinks=[lambda r: notes.append(r["text"])])
+    records = []
+    again = charjax.train(config, sinks=[records.append])
     assert again.best == first.best
-    assert any("is finished" in note and "restart" in note for note in notes)
-    assert any(str(first.best) in note for note in notes)
+    note, end = records
+    assert "is finished" in note["text"]
+    assert "restart" in note["text"]
+    assert (end["kind"], end["best"]) == ("end", str(first.best))
 
 
 def test_another_configs_run_is_refused_with_the_fields_that_differ(folder):
