@@ -1,4 +1,4 @@
-"""The training loop: steps, records, validations, checkpoints, and polite stops."""
+"""The training loop: steps, records, validations, and polite stops."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ import numpy as np
 
 from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config
-from charjax.errors import CharjaxError, CheckpointError, TrainingError
+from charjax.errors import CharjaxError, TrainingError
 from charjax.model import Params
 from charjax.sampling import sample
 from charjax.scoring import evaluate
@@ -25,10 +25,10 @@ from charjax.training.records import (
     bits,
     console,
     duration,
-    json_lines,
     read_json_lines,
     rewind,
 )
+from charjax.training.saving import Folder, cannot_write
 from charjax.training.setup import Plan
 from charjax.training.signals import Stopped, StopRequest, stop_on_signals
 from charjax.training.step import Metrics, TrainState
@@ -85,9 +85,10 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
     Raises:
       ConfigError: a field is wrong, or the folder holds another configuration's run.
       TextError: the text is missing, unreadable or too short.
+      BusyError: another process is at work on the run.
       CheckpointError: a checkpoint cannot be read or written.
       TrainingError: the loss is not finite, or it exploded.
-      Stopped: SIGINT or SIGTERM came; the state is saved.
+      Stopped: SIGINT or SIGTERM came; the state is saved, unless it came twice.
 
     Example:
       >>> import charjax
@@ -106,19 +107,27 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
     try:
         with jax.default_device(device):
             corpus = setup.open_text(config, say)
-            path = runs.open_run(config, corpus.sha256)
-            if runs.read_summary(path) is None:
-                loop = _Loop(config, corpus, path, sinks)
-                with stop_on_signals() as loop.stop:
-                    loop.run()
-            else:
-                say(f"{path} is finished; train.restart=true begins anew beside it")
-            run = _finished(path)
+            path = runs.folder(config)
+            with runs.owned(path, say) as is_ours:
+                runs.check(path, config, corpus.sha256)
+                if runs.read_summary(path) is None:
+                    folder = Folder(
+                        path,
+                        keep_best=config.train.keep_best,
+                        goes_on=config.train.on_save_error == "continue",
+                        is_ours=is_ours,
+                        say=say,
+                    )
+                    loop = _Loop(config, corpus, folder, sinks)
+                    with stop_on_signals() as loop.stop:
+                        loop.run()
+                else:
+                    say(f"{path} is finished; train.restart=true begins anew beside it")
+                run = _finished(path)
     except CharjaxError:
         raise
     except OSError as error:
-        place = error.filename or config.train.checkpoint_dir
-        raise CheckpointError(f"cannot write {place}: {error.strerror}") from None
+        raise cannot_write(error, config.train.checkpoint_dir) from None
     say(f"best checkpoint: {run.best}  (loss {run.best_loss:.4f})")
     say(f"sample from it:  charjax sample {run.path}")
     return run
@@ -145,13 +154,14 @@ class _Loop:
     state: TrainState
     progress: Progress
     saved_step: int
+    last_good: Path | None
     stop: StopRequest
 
     def __init__(
-        self, config: Config, corpus: Corpus, path: Path, sinks: Sequence[Sink]
+        self, config: Config, corpus: Corpus, folder: Folder, sinks: Sequence[Sink]
     ) -> None:
-        self.config, self.path = config, path
-        self.sinks = (*sinks, json_lines(path / runs.METRICS))
+        self.config, self.folder, self.path = config, folder, folder.path
+        self.sinks = sinks
         self._begin(corpus)
         self.step = int(self.state.step)
         self.resumed_seconds = self.progress.seconds
@@ -182,8 +192,7 @@ class _Loop:
 
     def _begin(self, corpus: Corpus) -> None:
         """Sets plan, state and progress, from the latest checkpoint if there is one."""
-        checkpoint.sweep(self.path)
-        latest = self._latest()
+        self.last_good = latest = self.folder.latest()
         if latest is None:
             params = setup.first_params(self.config, corpus.vocab)
             self.plan = setup.make_plan(self.config, corpus, params)
@@ -361,9 +370,8 @@ class _Loop:
             seconds=self._seconds(),
             sample=text,
         )
-        saved = self._save(loss)
-        checkpoint.prune(self.path, config.train.keep_best)
-        self._say(f"saved     {saved}")
+        if saved := self._save(loss):
+            self._say(f"saved     {saved}")
         self.mark = None
 
     def _is_out_of_patience(self) -> bool:
@@ -374,7 +382,9 @@ class _Loop:
 
     def _finish(self) -> None:
         """Measures the best checkpoint on the test split and marks the run's end."""
-        best = checkpoint.find(self.path)
+        if self.saved_step != self.step:
+            self._save(self.progress.val[-1][1], tolerant=False)
+        best = checkpoint.find(self.path, fallback=True, say=self._say)
         best_loss = checkpoint.read(best).loss
         test_loss: float | None = None
         if self.plan.streams.test.num_chunks:
@@ -387,21 +397,21 @@ class _Loop:
             test_loss = loss
         seconds = self._seconds()
         self._say(f"finished  {self.step:,} steps in {duration(seconds)}")
-        runs.write_summary(
-            self.path,
+        self.folder.finish(
             {
                 "best": best.name,
                 "best_loss": best_loss,
                 "test_loss": test_loss,
                 "steps": self.step,
                 "seconds": seconds,
-            },
+            }
         )
 
     def _save_and_stop(self) -> NoReturn:
         """Saves without validating, and leaves."""
         if self.saved_step != self.step:
-            self._save(None)
+            self._save(None, tolerant=False)
+        self.folder.close()
         how = "the same command continues"
         if self.config.train.restart:
             how = f"train.run_name={self.path.name} without train.restart continues"
@@ -410,11 +420,10 @@ class _Loop:
             self.stop.signum,
         )
 
-    def _save(self, loss: float | None) -> Path:
+    def _save(self, loss: float | None, *, tolerant: bool = True) -> Path | None:
+        """Saves; a failure that is tolerated leaves it to the next time."""
         self.progress.seconds = self._seconds()
-        self.saved_step = self.step
-        return checkpoint.save(
-            self.path,
+        saved = self.folder.save(
             self.state.params,
             setup.training_part(self.state),
             step=self.step,
@@ -423,7 +432,12 @@ class _Loop:
             loss_of="val" if self.plan.streams.val.num_chunks else "train",
             config=self.config.to_dict(),
             progress=dataclasses.asdict(self.progress),
+            tolerant=tolerant,
         )
+        if saved:
+            self.saved_step = self.step
+            self.last_good = saved
+        return saved
 
     def _rate(self, step: int) -> float:
         """Returns the learning rate that step number `step` took."""
@@ -433,23 +447,16 @@ class _Loop:
         return self.resumed_seconds + time.perf_counter() - self.started
 
     def _last_good(self) -> str:
-        latest = self._latest()
-        return f"the last good checkpoint is {latest}" if latest else "nothing is saved"
-
-    def _latest(self) -> Path | None:
-        """Returns the run's latest checkpoint that is sound, or None without any."""
-        entries = checkpoint.listing(self.path)
-        for _, record in entries:
-            if isinstance(record, CheckpointError):
-                self._say(f"warning   passed over: {record}")
-        if all(isinstance(record, CheckpointError) for _, record in entries):
-            return None
-        return checkpoint.find(self.path, "latest")
+        if self.last_good is None:
+            return "nothing is saved"
+        return f"the last good checkpoint is {self.last_good}"
 
     def _emit(self, kind: str, step: int, **fields: Any) -> None:
         epoch = step / self.plan.steps_per_epoch
+        record = {"kind": kind, "step": step, "epoch": epoch, **fields}
         for sink in self.sinks:
-            sink({"kind": kind, "step": step, "epoch": epoch, **fields})
+            sink(record)
+        self.folder.record(record)
 
     def _say(self, text: str) -> None:
         for sink in self.sinks:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from charjax.files import replacing
+from charjax.errors import CheckpointError
+from charjax.files import append, replacing
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
@@ -29,12 +30,19 @@ def console(record: Record) -> None:
 
 
 def json_lines(path: Path) -> Sink:
-    """Returns a sink that appends each record but notes to a file, a line each."""
+    """Returns a sink that appends each record but notes to a file, a line each.
+
+    What could not be written is kept, and written at the next record or note.
+    """
+    unwritten = b""
 
     def sink(record: Record) -> None:
+        nonlocal unwritten
         if record["kind"] != "note":
-            with path.open("a", encoding="utf-8") as file:
-                file.write(_json_line(record))
+            unwritten += _json_line(record).encode()
+        if unwritten:
+            append(path, unwritten)
+            unwritten = b""
 
     return sink
 
@@ -43,8 +51,15 @@ def read_json_lines(path: Path) -> list[Record]:
     """Returns a file's records; a last line cut off by a crash is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise CheckpointError(
+                f"{path}: line {number} is damaged; mend it, or take it out"
+            ) from None
+    return records
 
 
 def rewind(path: Path, step: int, validated_step: int) -> None:

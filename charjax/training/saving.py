@@ -1,0 +1,120 @@
+"""What a run writes in its folder, where it goes on from, and failures to write."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from charjax import checkpoint
+from charjax.errors import CheckpointError
+from charjax.files import Say
+from charjax.training import run as runs
+from charjax.training.records import Record, json_lines
+
+
+class Folder:
+    """The folder of a run, for the one process that owns it.
+
+    Args:
+      path: the folder.
+      keep_best: the best checkpoints that are kept, beside the latest.
+      goes_on: whether training goes on when something cannot be written.
+      is_ours: tells whether the folder is still there, and this process's.
+      say: gets lines for people.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_best: int,
+        goes_on: bool,
+        is_ours: Callable[[], bool],
+        say: Say,
+    ) -> None:
+        self.path = path
+        self._keep_best, self._goes_on = keep_best, goes_on
+        self._is_ours, self._say = is_ours, say
+        self._metrics = json_lines(path / runs.METRICS)
+
+    def latest(self) -> Path | None:
+        """Returns the latest sound checkpoint, None where none was ever saved.
+
+        Damaged ones are renamed, to be no more in the way of those that come.
+
+        Raises:
+          CheckpointError: all are damaged; they stay as they are.
+        """
+        checkpoint.sweep(self.path)
+        entries = checkpoint.examine(self.path)
+        if not entries:
+            return None
+        latest, first_error = entries[0]
+        if isinstance(first_error, CheckpointError):
+            raise CheckpointError(
+                f"no sound checkpoint to go on from; {first_error}, or begin anew "
+                "beside it with train.restart=true"
+            )
+        for path, error in entries:
+            if isinstance(error, CheckpointError):
+                aside = checkpoint.set_aside(path)
+                self._say(f"warning   damaged, now called {aside.name}: {error}")
+        return latest
+
+    def record(self, record: Record) -> None:
+        """Writes a record to the metrics."""
+        with self._failures_tolerated(self._goes_on):
+            self._metrics(record)
+
+    def save(self, *args: Any, tolerant: bool = True, **fields: Any) -> Path | None:
+        """Saves a checkpoint and prunes the others.
+
+        Args:
+          args: those of `checkpoint.save`, but for the folder.
+          tolerant: whether there will be another chance, should this fail.
+          fields: more of them.
+
+        Returns:
+          The checkpoint, or None where it could not be written and training goes on.
+        """
+        saved = None
+        with self._failures_tolerated(self._goes_on and tolerant):
+            saved = checkpoint.save(self.path, *args, **fields)
+            checkpoint.prune(self.path, self._keep_best)
+        return saved
+
+    def close(self) -> None:
+        """Writes the records that could not be written before."""
+        with self._failures_tolerated(False):
+            self._metrics({"kind": "note", "text": ""})
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Marks the run as finished."""
+        self.close()
+        checkpoint.prune(self.path, self._keep_best)
+        runs.write_summary(self.path, summary)
+
+    @contextlib.contextmanager
+    def _failures_tolerated(self, tolerated: bool) -> Iterator[None]:
+        try:
+            if not self._is_ours():
+                raise CheckpointError(
+                    f"cannot write to {self.path}: it was removed or replaced while "
+                    "the run was on"
+                )
+            yield
+        except (CheckpointError, OSError) as error:
+            if not tolerated:
+                raise
+            if isinstance(error, OSError):
+                error = cannot_write(error, self.path)
+            self._say(f"warning   {error}; training goes on")
+
+
+def cannot_write(error: OSError, folder: Path | str) -> CheckpointError:
+    """Returns the one-line error for one of the operating system's."""
+    place, reason = error.filename or folder, error.strerror or error
+    return CheckpointError(
+        f"cannot write {place}: {reason}; mend that, or choose another "
+        "train.checkpoint_dir"
+    )
