@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from charjax.errors import CheckpointError
-from charjax.files import append, replacing
+from charjax.files import replacing
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
@@ -27,24 +27,6 @@ def bits(nats: float) -> float:
 def console(record: Record) -> None:
     """Prints a record as a line for people, at once."""
     print(_LINES[record["kind"]](record), flush=True)
-
-
-def json_lines(path: Path) -> Sink:
-    """Returns a sink that appends each record but notes to a file, a line each.
-
-    What could not be written is kept, and written at the next record or note.
-    """
-    unwritten = b""
-
-    def sink(record: Record) -> None:
-        nonlocal unwritten
-        if record["kind"] != "note":
-            unwritten += _json_line(record).encode()
-        if unwritten:
-            append(path, unwritten)
-            unwritten = b""
-
-    return sink
 
 
 def read_json_lines(path: Path) -> list[Record]:
@@ -74,11 +56,12 @@ def rewind(path: Path, step: int, validated_step: int) -> None:
     records = [r for r in read_json_lines(path) if r["step"] <= last[r["kind"]]]
     with replacing(path) as file:
         for record in records:
-            file.write(_json_line(record).encode())
+            file.write(json_line(record))
 
 
-def _json_line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def json_line(record: Record) -> bytes:
+    """Returns a record as a line of `metrics.jsonl`."""
+    return (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
 def duration(seconds: float) -> str:

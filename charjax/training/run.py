@@ -69,8 +69,8 @@ def owned(path: Path, say: files.Say) -> Iterator[Callable[[], bool]]:
             files.sweep(path)
             yield is_ours
     finally:
-        for place in made:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # at the first that is not empty
+            for place in made:
                 place.rmdir()
 
 

@@ -1,15 +1,16 @@
 """What a run writes in its folder, where it goes on from, and failures to write."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from charjax import checkpoint
 from charjax.errors import CheckpointError
-from charjax.files import Say
+from charjax.files import Say, append
 from charjax.training import run as runs
-from charjax.training.records import Record, json_lines
+from charjax.training.records import Record, json_line
+
+_T = TypeVar("_T")
 
 
 class Folder:
@@ -35,7 +36,7 @@ class Folder:
         self.path = path
         self._keep_best, self._goes_on = keep_best, goes_on
         self._is_ours, self._say = is_ours, say
-        self._metrics = json_lines(path / runs.METRICS)
+        self._unwritten = b""
 
     def latest(self) -> Path | None:
         """Returns the latest sound checkpoint, None where none was ever saved.
@@ -62,9 +63,9 @@ class Folder:
         return latest
 
     def record(self, record: Record) -> None:
-        """Writes a record to the metrics."""
-        with self._failures_tolerated(self._goes_on):
-            self._metrics(record)
+        """Writes a record to the metrics; after a failure, with the next one."""
+        self._unwritten += json_line(record)
+        self._try(self._write_metrics, self._goes_on)
 
     def save(self, *args: Any, tolerant: bool = True, **fields: Any) -> Path | None:
         """Saves a checkpoint and prunes the others.
@@ -77,16 +78,14 @@ class Folder:
         Returns:
           The checkpoint, or None where it could not be written and training goes on.
         """
-        saved = None
-        with self._failures_tolerated(self._goes_on and tolerant):
-            saved = checkpoint.save(self.path, *args, **fields)
-            checkpoint.prune(self.path, self._keep_best)
+        tolerant = tolerant and self._goes_on
+        saved = self._try(lambda: checkpoint.save(self.path, *args, **fields), tolerant)
+        self._try(lambda: checkpoint.prune(self.path, self._keep_best), tolerant)
         return saved
 
     def close(self) -> None:
         """Writes the records that could not be written before."""
-        with self._failures_tolerated(False):
-            self._metrics({"kind": "note", "text": ""})
+        self._try(self._write_metrics, tolerant=False)
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished."""
@@ -94,21 +93,26 @@ class Folder:
         checkpoint.prune(self.path, self._keep_best)
         runs.write_summary(self.path, summary)
 
-    @contextlib.contextmanager
-    def _failures_tolerated(self, tolerated: bool) -> Iterator[None]:
+    def _write_metrics(self) -> None:
+        if self._unwritten:
+            append(self.path / runs.METRICS, self._unwritten)
+            self._unwritten = b""
+
+    def _try(self, write: Callable[[], _T], tolerant: bool) -> _T | None:
         try:
             if not self._is_ours():
                 raise CheckpointError(
                     f"cannot write to {self.path}: it was removed or replaced while "
                     "the run was on"
                 )
-            yield
+            return write()
         except (CheckpointError, OSError) as error:
-            if not tolerated:
+            if not tolerant:
                 raise
             if isinstance(error, OSError):
                 error = cannot_write(error, self.path)
             self._say(f"warning   {error}; training goes on")
+            return None
 
 
 def cannot_write(error: OSError, folder: Path | str) -> CheckpointError:

@@ -37,7 +37,7 @@ class StopRequest:
         del frame
         if self.signum:
             raise Stopped(
-                "stopped at once; the same command continues from the last checkpoint",
+                "stopped at once; the run goes on from its last checkpoint",
                 signum,
             )
         self.signum = signum
