@@ -111,13 +111,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
             with runs.owned(path, say) as is_ours:
                 runs.check(path, config, corpus.sha256)
                 if runs.read_summary(path) is None:
-                    folder = Folder(
-                        path,
-                        keep_best=config.train.keep_best,
-                        goes_on=config.train.on_save_error == "continue",
-                        is_ours=is_ours,
-                        say=say,
-                    )
+                    folder = Folder(path, config, is_ours, say)
                     loop = _Loop(config, corpus, folder, sinks)
                     with stop_on_signals() as loop.stop:
                         loop.run()

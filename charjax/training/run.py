@@ -14,7 +14,7 @@ from charjax.errors import CheckpointError, ConfigError
 METRICS = "metrics.jsonl"
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
-_LOCK = ".lock"
+_LOCK = ".charjax.lock"
 
 # Fields that change what is shown or kept or where a run ends early, never what a
 # step learns.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charjax import checkpoint
+from charjax.config import Config
 from charjax.errors import CheckpointError
 from charjax.files import Say, append
 from charjax.training import run as runs
@@ -18,30 +19,24 @@ class Folder:
 
     Args:
       path: the folder.
-      keep_best: the best checkpoints that are kept, beside the latest.
-      goes_on: whether training goes on when something cannot be written.
+      config: the run's; `train.keep_best` and `train.on_save_error` matter here.
       is_ours: tells whether the folder is still there, and this process's.
       say: gets lines for people.
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        keep_best: int,
-        goes_on: bool,
-        is_ours: Callable[[], bool],
-        say: Say,
+        self, path: Path, config: Config, is_ours: Callable[[], bool], say: Say
     ) -> None:
-        self.path = path
-        self._keep_best, self._goes_on = keep_best, goes_on
-        self._is_ours, self._say = is_ours, say
+        self.path, self._is_ours, self._say = path, is_ours, say
+        self._keep_best = config.train.keep_best
+        self._goes_on = config.train.on_save_error == "continue"
         self._unwritten = b""
 
     def latest(self) -> Path | None:
         """Returns the latest sound checkpoint, None where none was ever saved.
 
-        Damaged ones are renamed, to be no more in the way of those that come.
+        Damaged ones are renamed, to be no more in the way of those that come, and
+        those that a kill kept from being pruned are pruned.
 
         Raises:
           CheckpointError: all are damaged; they stay as they are.
@@ -60,6 +55,7 @@ class Folder:
             if isinstance(error, CheckpointError):
                 aside = checkpoint.set_aside(path)
                 self._say(f"warning   damaged, now called {aside.name}: {error}")
+        checkpoint.prune(self.path, self._keep_best)
         return latest
 
     def record(self, record: Record) -> None:
@@ -80,7 +76,8 @@ class Folder:
         """
         tolerant = tolerant and self._goes_on
         saved = self._try(lambda: checkpoint.save(self.path, *args, **fields), tolerant)
-        self._try(lambda: checkpoint.prune(self.path, self._keep_best), tolerant)
+        if saved:
+            self._try(lambda: checkpoint.prune(self.path, self._keep_best), tolerant)
         return saved
 
     def close(self) -> None:
@@ -90,7 +87,6 @@ class Folder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished."""
         self.close()
-        checkpoint.prune(self.path, self._keep_best)
         runs.write_summary(self.path, summary)
 
     def _write_metrics(self) -> None:

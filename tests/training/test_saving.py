@@ -81,7 +81,7 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(folder):
     charjax.train(config, sinks=[start_another])
     assert f"process {os.getpid()} on {os.uname().nodename}" in refused[0]
     assert str(folder / "cv/run") in refused[0]
-    assert not (folder / "cv/run/.lock").exists()
+    assert not (folder / "cv/run/.charjax.lock").exists()
 
 
 # Failures to write.
@@ -304,17 +304,16 @@ class StopTwiceAt(StopAt):
             signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("step", [20, 32])
-def test_a_second_signal_stops_at_once_with_its_own_number(folder, whole, step):
+def test_a_second_signal_stops_at_once_with_its_own_number(folder, whole):
     config = make_config(folder)
     with pytest.raises(charjax.Stopped, match="at once") as stop:
-        charjax.train(config, sinks=[StopTwiceAt(step)])
+        charjax.train(config, sinks=[StopTwiceAt(32)])
     assert stop.value.signum == signal.SIGTERM
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 16
     assert_same_end(quiet(config), whole)
 
 
-@pytest.mark.parametrize("function", ["_write_arrays", "_seal", "_publish"])
+@pytest.mark.parametrize("function", ["_write_arrays", "_publish"])
 def test_a_second_signal_while_saving_leaves_all_sound(
     function, folder, whole, monkeypatch
 ):
@@ -389,6 +388,7 @@ def test_a_run_killed_before_any_change_to_its_files_comes_to_the_same_end(folde
     for copy in sorted((folder / "cv").glob("[0-9]*")):
         config = make_config(folder, **fields, train__checkpoint_dir=str(copy))
         again = quiet(config)
-        assert_same_end(again, whole)
-        left = {path.name for path in again.path.iterdir()} - {".lock"}
+        assert untimed(again.history) == untimed(whole.history)
+        jax.tree.map(np.testing.assert_array_equal, again.params, whole.params)
+        left = {path.name for path in again.path.iterdir()} - {".charjax.lock"}
         assert left == names, copy.name
