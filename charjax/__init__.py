@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from charjax import cells
 from charjax.errors import (
+    BusyError,
     CharjaxError,
     CheckpointError,
     ConfigError,
@@ -62,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BusyError",
     "CharjaxError",
     "CheckpointError",
     "ConfigError",

@@ -5,6 +5,7 @@
         checkpoint.json                   the `Record`, sealed by a sha256 of itself
         arrays/params, arrays/training    Orbax: the weights; what training goes on from
       .tmp-PID-NAME/                      being written or deleted; `sweep` clears it
+      .damaged-NAME/                      found damaged by the run that it is of
 
 Orbax loads flipped bytes without a word, so the record keeps the sha256 of every file
 below `arrays/`. A digest a file covers what a digest a leaf would, and Orbax's own
@@ -22,6 +23,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -33,6 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from charjax.errors import CheckpointError, ConfigError
+from charjax.files import Say
 from charjax.model import ModelSpec, Params, check_choice, init
 from charjax.text.vocab import Vocab
 
@@ -42,7 +45,7 @@ ARRAYS = "arrays"
 GROUPS = ("params", "training")
 CHOICES = ("best", "latest")
 
-_OTHER = "take another checkpoint (charjax list)"
+_OTHER = "take another checkpoint (charjax list, fallback=True or --fallback)"
 _TMP = re.compile(r"\.tmp-(\d{1,9})-.+")
 # By then the process number in a temporary name must be another process's.
 _STALE_SECONDS = 3600
@@ -204,12 +207,14 @@ def save(
         shutil.rmtree(tmp, ignore_errors=True)
 
 
-def load(path: StrPath, which: str = "best") -> Params:
+def load(path: StrPath, which: str = "best", *, fallback: bool = False) -> Params:
     """Returns a saved model, on the default device whatever device wrote it.
 
     Args:
       path: a checkpoint, a run's folder, or a folder of runs.
       which: `'best'` loss or `'latest'`, where there are several.
+      fallback: whether the next one is taken where that is damaged; standard error
+        then says which, and why.
 
     Raises:
       CheckpointError: there is none, or it is damaged.
@@ -218,7 +223,7 @@ def load(path: StrPath, which: str = "best") -> Params:
     Example:
       >>> params = charjax.load("cv")
     """
-    checkpoint = find(path, which)
+    checkpoint = _find(path, which, ("params",) if fallback else None, _to_stderr)
     record = read(checkpoint)
     with _about(checkpoint):
         template = _template(record)
@@ -281,12 +286,17 @@ def verify(checkpoint: StrPath) -> None:
     Example:
       >>> verify("cv/run/lm_lstm_epoch0.95_2.0681")
     """
-    record = read(checkpoint)
-    with _about(checkpoint):
-        _check_files(Path(checkpoint), record, GROUPS)
+    if isinstance(error := _read_through(Path(checkpoint)), CheckpointError):
+        raise error
 
 
-def find(path: StrPath, which: str = "best") -> Path:
+def find(
+    path: StrPath,
+    which: str = "best",
+    *,
+    fallback: bool = False,
+    say: Say | None = None,
+) -> Path:
     """Returns a checkpoint's folder: the path itself, or one chosen from below it.
 
     A validation loss is better than any training loss, a training loss than none.
@@ -295,27 +305,20 @@ def find(path: StrPath, which: str = "best") -> Path:
     Args:
       path: a checkpoint, a run's folder, or a folder of runs.
       which: `'best'` or `'latest'`.
+      fallback: whether damaged ones below it are passed over; each is then read
+        through before it is chosen.
+      say: told which one was taken then, and why; standard error by default.
 
     Raises:
-      CheckpointError: there is none; the message lists those nearby.
+      CheckpointError: there is none, and the message lists those nearby; or it cannot
+        be told which it is, for the record of one is damaged.
       ConfigError: `which` is neither.
 
     Example:
       >>> find("cv", which="latest")
       PosixPath('cv/run/lm_lstm_epoch0.95_2.0681')
     """
-    check_choice("which", which, CHOICES)
-    path = Path(path)
-    if _is_checkpoint(path):
-        return path
-    entries = listing(path)
-    sound = _sound(entries)
-    if sound:
-        return sound[0][0] if which == "best" else _latest(sound)
-    for _, error in entries:
-        raise CheckpointError(f"{path}: no sound checkpoint in it; {error}")
-    state = "no checkpoint in it" if path.exists() else "not there"
-    raise CheckpointError(f"{path}: {state}; {_nearby(path)}")
+    return _find(path, which, GROUPS if fallback else None, say or _to_stderr)
 
 
 def listing(root: StrPath) -> list[Entry]:
@@ -334,6 +337,42 @@ def listing(root: StrPath) -> list[Entry]:
     """
     entries = [(path, _read_or_error(path)) for path in _walk(Path(root), _DEPTH)]
     return sorted(entries, key=_rank)
+
+
+def examine(run_dir: StrPath) -> list[Entry]:
+    """Returns a run's own checkpoints, each read through, the latest first.
+
+    The damaged ones come last, with the error in place of the record.
+
+    Example:
+      >>> path, record = examine("cv/run")[0]
+    """
+
+    def age(entry: Entry) -> tuple[float, ...]:
+        record = entry[1]
+        sound = isinstance(record, Record)
+        return (0, -record.step, -record.saved) if sound else (1,)
+
+    return sorted(((p, _read_through(p)) for p in _own(run_dir)), key=age)
+
+
+def set_aside(checkpoint: StrPath) -> Path:
+    """Renames a damaged checkpoint, so that none is looked for there.
+
+    Returns:
+      Its new path, a hidden one beside the old.
+
+    Raises:
+      CheckpointError: it cannot be renamed.
+
+    Example:
+      >>> set_aside("cv/run/lm_lstm_epoch0.95_2.0681").name
+      '.damaged-lm_lstm_epoch0.95_2.0681'
+    """
+    path = Path(checkpoint)
+    aside = _free(path, (f".damaged-{path.name}",))
+    with _about(path):
+        return path.rename(aside)
 
 
 def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
@@ -358,9 +397,8 @@ def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
     """
     if keep_best < 1:
         raise ConfigError(f"train.keep_best must be at least 1, not {keep_best}")
-    # A link to the best one must not stand for it while the best one goes.
-    own = [path for path in _walk(Path(run_dir), 1) if not path.is_symlink()]
-    sound = _sound(sorted(((p, _read_or_error(p)) for p in own), key=_rank))
+    own = [(path, _read_or_error(path)) for path in _own(run_dir)]
+    sound = _sound(sorted(own, key=_rank))
     if not sound:
         return []
     best = [path for path, record in sound if record.loss is not None][:keep_best]
@@ -427,6 +465,19 @@ def _parse(plain: dict[str, Any]) -> Record:
 def _read_or_error(checkpoint: Path) -> Record | CheckpointError:
     try:
         return read(checkpoint)
+    except CheckpointError as error:
+        return error
+
+
+def _read_through(
+    checkpoint: Path, groups: tuple[str, ...] = GROUPS
+) -> Record | CheckpointError:
+    """Returns a record once every file of some groups has been compared with it."""
+    try:
+        record = read(checkpoint)
+        with _about(checkpoint):
+            _check_files(checkpoint, record, groups)
+        return record
     except CheckpointError as error:
         return error
 
@@ -722,12 +773,17 @@ def _publish(tmp: Path, path: Path, step: int) -> Path:
     for inner in tmp.rglob("*"):
         _flush(inner)
     _flush(tmp)
-    numbered = (f"{path.name}_step{step}_{i}" for i in itertools.count(2))
-    names = itertools.chain([path.name, f"{path.name}_step{step}"], numbered)
-    free = next(n for n in names if not os.path.lexists(path.with_name(n)))
-    tmp.rename(path.with_name(free))
+    path = _free(path, (path.name, f"{path.name}_step{step}"))
+    tmp.rename(path)
     _flush(path.parent)
-    return path.with_name(free)
+    return path
+
+
+def _free(path: Path, names: tuple[str, ...]) -> Path:
+    """Returns the path with the first name that is free, the last one numbered on."""
+    numbered = (f"{names[-1]}_{i}" for i in itertools.count(2))
+    paths = map(path.with_name, itertools.chain(names, numbered))
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def _flush(path: Path) -> None:
@@ -770,6 +826,51 @@ def _is_leftover(path: Path, pid: int) -> bool:
 
 
 # Choosing.
+
+
+def _find(
+    path: StrPath, which: str, fallback: tuple[str, ...] | None, say: Say
+) -> Path:
+    """As `find`; with a fallback, the files of these groups must be sound."""
+    check_choice("which", which, CHOICES)
+    path = Path(path)
+    if _is_checkpoint(path):
+        return path
+    entries = listing(path)
+    damaged = [error for _, error in entries if isinstance(error, CheckpointError)]
+    if damaged and fallback is None:
+        raise damaged[0]
+    sound = _sound(entries)
+    while sound:
+        chosen = sound[0][0] if which == "best" else _latest(sound)
+        found = _read_through(chosen, fallback) if fallback else None
+        if not isinstance(found, CheckpointError):
+            if damaged:
+                reasons = "; ".join(_without_mend(error) for error in damaged)
+                say(f"took {chosen}, passing over: {reasons}")
+            return chosen
+        damaged.append(found)
+        sound = [entry for entry in sound if entry[0] != chosen]
+    for error in damaged:
+        raise CheckpointError(f"{path}: no sound checkpoint in it; {error}")
+    state = "no checkpoint in it" if path.exists() else "not there"
+    raise CheckpointError(f"{path}: {state}; {_nearby(path)}")
+
+
+def _to_stderr(line: str) -> None:
+    print(f"charjax: {line}", file=sys.stderr)
+
+
+def _without_mend(error: CheckpointError) -> str:
+    return str(error).removesuffix(f"; {_OTHER}")
+
+
+def _own(run_dir: StrPath) -> list[Path]:
+    """Returns the checkpoints of a run itself, links excepted.
+
+    A link to the best one must not stand for it while the best one goes.
+    """
+    return [path for path in _walk(Path(run_dir), 1) if not path.is_symlink()]
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _sample(args: argparse.Namespace) -> None:
     from charjax import load, sample, stream
 
-    params = load(args.path, which=args.which)
+    params = load(args.path, args.which, fallback=args.fallback)
     prime = _prime(args, params.vocab.encoding)
     options = {
         "length": args.length,
@@ -69,7 +69,7 @@ def _sample(args: argparse.Namespace) -> None:
 def _next(args: argparse.Namespace) -> None:
     from charjax import load, next_chars
 
-    params = load(args.path, which=args.which)
+    params = load(args.path, args.which, fallback=args.fallback)
     prime = _prime(args, params.vocab.encoding)
     table = next_chars(params, prime, temperature=args.temperature)
     for symbol, probability in list(table.items())[: args.top or None]:
@@ -79,7 +79,7 @@ def _next(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     from charjax import load, score
 
-    params = load(args.path, which=args.which)
+    params = load(args.path, args.which, fallback=args.fallback)
     text = _read_bytes(args.text)
     if params.vocab.encoding == "utf-8":
         text = _decode(text, args.text)
@@ -111,7 +111,7 @@ def _inspect(args: argparse.Namespace) -> None:
     from charjax.model import num_parameters
     from charjax.training.records import bits
 
-    path = checkpoint.find(args.path, args.which)
+    path = checkpoint.find(args.path, args.which, fallback=args.fallback)
     checkpoint.verify(path)
     record, params = checkpoint.read(path), checkpoint.load(path)
     parts = num_parameters(params)
@@ -252,6 +252,11 @@ def _parser() -> argparse.ArgumentParser:
             "--which", choices=("best", "latest"), default="best",
             help="which checkpoint of a run",
         )  # fmt: skip
+        command.add_argument(
+            "--fallback",
+            action="store_true",
+            help="take the next one where that is damaged, and say so",
+        )
 
     def add_prime(command: argparse.ArgumentParser) -> None:
         command.add_argument("--prime", default="", help="text to go on from")

@@ -18,6 +18,7 @@ OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "exponential")
 CLIP_MODES = ("norm", "value")
 DEVICES = ("auto", "cpu", "gpu", "tpu")
+SAVE_ERRORS = ("stop", "continue")
 
 
 def default_config() -> Config:
@@ -86,6 +87,7 @@ def default_config() -> Config:
     train.checkpoint_dir = "cv"  # holds a folder a run
     train.run_name = ""  # that folder's name; by default made of data set and cell
     train.keep_best = 3  # checkpoints kept, beside the latest
+    train.on_save_error = "stop"  # continue: train on, and try again at the next save
     train.init_from = ""  # a checkpoint or run whose weights to start from
     train.extend_vocab = False  # init_from: add the text's new characters
     train.report = True  # write report.html into the run's folder when it ends
@@ -206,6 +208,7 @@ def _check_ranges(config: Config) -> None:
     check_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
     check_choice("optimizer.clip_mode", optimizer.clip_mode, CLIP_MODES)
     check_choice("train.device", train.device, DEVICES)
+    check_choice("train.on_save_error", train.on_save_error, SAVE_ERRORS)
     for field, value in flatten(config).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{field} is a finite number, not {value}")

@@ -24,6 +24,10 @@ class CheckpointError(CharjaxError, ValueError):
     """A checkpoint is missing, damaged or does not fit."""
 
 
+class BusyError(CharjaxError, RuntimeError):
+    """Another process is at work in the folder of a run."""
+
+
 class TrainingError(CharjaxError, ArithmeticError):
     """Training cannot go on: the loss is not finite, or it exploded."""
 

@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import platform
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from charjax.errors import BusyError
 
 try:
     import fcntl
@@ -83,11 +86,98 @@ def locked(folder: Path, say: Say = silent) -> Iterator[bool]:
         yield held
 
 
+@contextlib.contextmanager
+def owned(path: Path, say: Say = silent) -> Iterator[Callable[[], bool]]:
+    """Keeps a file for this process alone; the lock dies with its owner.
+
+    The file names the owner to other processes, and is removed when the block ends.
+
+    Args:
+      path: the file; its folder must exist.
+      say: told where the file system has no locks, and so nothing is kept apart.
+
+    Yields:
+      A function that tells whether the file is still where it was, and this process's.
+
+    Raises:
+      BusyError: another process has it; the message names that.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with owned(Path(folder, "lock")) as is_ours:
+    ...         is_ours()
+    True
+    """
+    descriptor = _take(path, say)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+        yield lambda: _is_at(path, descriptor)
+    finally:
+        if _is_at(path, descriptor):
+            with contextlib.suppress(OSError):
+                path.unlink()
+        os.close(descriptor)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Appends bytes to a file, all of them or, where that fails, none.
+
+    Raises:
+      OSError: they could not be written; its `filename` is the path.
+    """
+    # Unbuffered, for a buffer would be written again when the file is closed.
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            if isinstance(error, OSError):
+                error.filename = str(path)
+            raise
+
+
 def sweep(folder: Path) -> None:
     """Removes what killed writers left; only for whoever holds the folder's lock."""
     for leftover in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError):
             leftover.unlink()
+
+
+def _take(path: Path, say: Say) -> int:
+    """Returns the descriptor of a lock file once this process has it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is None:
+                raise OSError("no locks")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(descriptor, 300).decode(errors="replace")
+            os.close(descriptor)
+            raise BusyError(
+                f"{path.parent} is in use by {owner or 'another process'}; wait for it "
+                "or stop it first"
+            ) from None
+        except OSError:
+            say(
+                f"warning   no file locks in {path.parent}: "
+                "see that no second process works there"
+            )
+        if _is_at(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # its last owner removed it just now
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _lock(descriptor: int, folder: Path, say: Say) -> bool:

@@ -470,12 +470,66 @@ def test_a_damaged_checkpoint_is_listed_last(lost, copy):
     assert record.loss == 3.0
     assert isinstance(error, CheckpointError)
     for which in ("best", "latest"):
-        assert checkpoint.find(copy.parent, which) == sound
+        assert_refused(re.escape(copy.name), checkpoint.find, copy.parent, which)
+        assert checkpoint.find(copy.parent, which, fallback=True) == sound
 
 
 def test_a_folder_of_damaged_checkpoints_says_so(copy):
     (copy / checkpoint.RECORD).write_bytes(b"")
-    assert_refused("no sound checkpoint.*damaged", checkpoint.find, copy.parent)
+    assert_refused("checkpoint.json: is damaged", checkpoint.find, copy.parent)
+    assert_refused(
+        "no sound checkpoint.*damaged", checkpoint.find, copy.parent, fallback=True
+    )
+
+
+def flip_a_byte(path, group="params"):
+    file = max((path / "arrays" / group).rglob("d/*"), key=lambda f: f.stat().st_size)
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    return file.name
+
+
+@pytest.mark.parametrize("which", ["best", "latest"])
+def test_a_damaged_choice_is_passed_over_only_when_told_to(
+    which, original, tmp_path, capsys
+):
+    sound = clone(original, tmp_path, 1, 2.5)
+    second, first = (clone(original, tmp_path, step, 2.5 - step) for step in (1, 2))
+    shutil.rmtree(second / "arrays" / "params")
+    name = flip_a_byte(first)
+    assert_refused(f"{name} is damaged", checkpoint.load, tmp_path, which)
+    assert capsys.readouterr().err == ""
+    assert_same(checkpoint.load(tmp_path, which, fallback=True), PARAMS)
+    assert checkpoint.find(tmp_path, which, fallback=True) == sound
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    for part in (f"took {sound}", str(first), f"{name} is damaged", str(second)):
+        assert part in said[0]
+
+
+def test_a_model_is_loaded_though_what_training_needs_is_damaged(copy):
+    flip_a_byte(copy, "training")
+    clone(copy, copy.parent, 1, 3.0)
+    assert_same(checkpoint.load(copy.parent, fallback=True), PARAMS)
+    assert_refused("training.*damaged", checkpoint.verify, copy)
+
+
+def test_a_run_is_examined_through_and_the_damaged_are_set_aside(original, tmp_path):
+    early, late, cut = (clone(original, tmp_path, step, 2.0) for step in (1, 2, 3))
+    flip_a_byte(cut, "training")
+    clone(original, tmp_path / "deeper", 9, 1.0)
+    (tmp_path / "a_link").symlink_to(late, target_is_directory=True)
+    (one, _), (two, _), (damaged, error) = checkpoint.examine(tmp_path)
+    assert (one, two, damaged) == (late, early, cut)
+    assert isinstance(error, CheckpointError)
+    before = contents(cut)
+    aside = checkpoint.set_aside(cut)
+    assert aside == tmp_path / f".damaged-{cut.name}"
+    assert contents(aside) == before
+    assert cut not in [path for path, _ in checkpoint.listing(tmp_path)]
+    shutil.copytree(early, cut)
+    assert checkpoint.set_aside(cut).name == f"{aside.name}_2", "nothing is overwritten"
 
 
 def test_a_path_without_checkpoint_names_those_nearby(copy, tmp_path, monkeypatch):

@@ -250,3 +250,14 @@ def test_a_flipped_byte_is_found_before_anything_is_sampled(run, tmp_path):
     status, out, err = run("sample", path)
     assert (status, out) == (2, "")
     assert "damaged" in err
+    sound = save(tmp_path, "run", loss=9.0)
+    for command in (["sample", "--length", "5"], ["next"], ["score"], ["inspect"]):
+        text = [str(tmp_path / "text")] if command == ["score"] else []
+        (tmp_path / "text").write_text("abc")
+        arguments = [command[0], tmp_path / "run", *text, *command[1:]]
+        status, _, err = run(*arguments)
+        assert (status, err.count("\n")) == (2, 1)
+        status, out, err = run(*arguments, "--fallback")
+        assert status == 0
+        assert f"took {sound}" in err
+        assert "damaged" in err

@@ -33,6 +33,11 @@ def test_the_checked_config_is_locked_and_the_given_one_is_untouched():
     assert flatten(given) == flatten(default_config())
 
 
+def test_what_a_failed_save_does_is_one_of_two_things():
+    with pytest.raises(ConfigError, match=r"on_save_error.*Did you mean 'continue'"):
+        check_config(ConfigDict({"train": {"on_save_error": "contineu"}}))
+
+
 def test_an_int_is_taken_where_a_float_belongs():
     config = check_config(ConfigDict({"optimizer": {"grad_clip": 5}}))
     assert config.optimizer.grad_clip == 5.0

@@ -126,6 +126,43 @@ def test_ctrl_c_saves_and_the_same_command_continues(folder):
     assert process.returncode == 143
 
 
+SLOW_SAVES = """
+import time
+from charjax import checkpoint, default_config
+
+def save(*args, **fields):
+    print("saving", flush=True)
+    time.sleep(60)
+
+checkpoint.save = save
+get_config = default_config
+"""
+
+
+def test_a_second_process_is_refused_and_a_second_signal_ends_the_first_at_once(folder):
+    config = folder / "slow_saves.py"
+    config.write_text(SLOW_SAVES)
+    fields = {"train__max_epochs": 100_000, "train__print_every": 10}
+    fields |= {"train__eval_every": 10**9}
+    first = subprocess.Popen(
+        command(folder, config=config, **fields),
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    read_until(first, "loss")
+    second = launch(folder, config=config, **fields)
+    assert second.returncode == 1
+    assert second.stderr.startswith("launch.py: error: ")
+    assert second.stderr.count("\n") == 1
+    for part in (folder / "cv/run", f"process {first.pid} on {os.uname().nodename}"):
+        assert str(part) in second.stderr
+    first.send_signal(signal.SIGINT)
+    read_until(first, "saving")
+    first.send_signal(signal.SIGTERM)
+    out, _ = first.communicate(timeout=30)
+    assert first.returncode == 143
+    assert "stopped at once" in out
+
+
 def test_a_cell_from_a_config_file_of_ones_own_trains(folder):
     readme = (ROOT / "README.md").read_text()
     code = re.search(

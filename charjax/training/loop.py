@@ -1,9 +1,9 @@
-"""The training loop: steps, records, validations, checkpoints, and polite stops."""
+"""The training loop: steps, records, validations, and polite stops."""
 
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config
-from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
+from charjax.errors import CharjaxError, SinkError, TrainingError
 from charjax.model import Params
 from charjax.sampling import sample
 from charjax.scoring import evaluate
@@ -20,16 +20,17 @@ from charjax.text import Corpus, warn_if_small
 from charjax.training import run as runs
 from charjax.training import setup
 from charjax.training.records import (
+    KEPT,
     Record,
     Sink,
     bits,
     broadcast,
     console,
     duration,
-    json_lines,
     read_json_lines,
     rewind,
 )
+from charjax.training.saving import Folder, cannot_write
 from charjax.training.setup import Plan
 from charjax.training.signals import Stopped, StopRequest, stop_on_signals
 from charjax.training.step import Metrics, TrainState
@@ -87,10 +88,11 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
     Raises:
       ConfigError: a field is wrong, or the folder holds another configuration's run.
       TextError: the text is missing, unreadable or too short.
+      BusyError: another process is at work on the run.
       CheckpointError: a checkpoint cannot be read or written.
       TrainingError: the loss is not finite, or it exploded.
       SinkError: a sink failed; the state is saved.
-      Stopped: SIGINT or SIGTERM came; the state is saved.
+      Stopped: SIGINT or SIGTERM came; the state is saved, unless it came twice.
 
     Example:
       >>> import charjax
@@ -111,23 +113,24 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
                 send({"kind": "note", "text": text})
 
             corpus = setup.open_text(config, say)
-            path = runs.open_run(config, corpus.sha256)
-            if runs.read_summary(path) is None:
-                loop = _Loop(config, corpus, path, sinks)
-                with stop_on_signals() as loop.stop:
-                    loop.run()
-                    if config.train.report:
-                        loop.report()
-            else:
-                say(f"{path} is finished; train.restart=true begins anew beside it")
-            run = _finished(path)
+            path = runs.folder(config)
+            with runs.owned(path, say) as is_ours:
+                runs.check(path, config, corpus.sha256)
+                if runs.read_summary(path) is None:
+                    loop = _Loop(config, corpus, path, is_ours, sinks)
+                    with stop_on_signals() as loop.stop:
+                        loop.run()
+                        if config.train.report:
+                            loop.report()
+                else:
+                    say(f"{path} is finished; train.restart=true begins anew beside it")
+                run = _finished(path)
             send(_end_record(run))
             return run
     except CharjaxError:
         raise
     except OSError as error:
-        place = error.filename or config.train.checkpoint_dir
-        raise CheckpointError(f"cannot write {place}: {error.strerror}") from None
+        raise cannot_write(error, config.train.checkpoint_dir) from None
 
 
 def _finished(path: Path) -> Run:
@@ -161,14 +164,21 @@ class _Loop:
     state: TrainState
     progress: Progress
     saved_step: int
+    last_good: Path | None
     stop: StopRequest
 
     def __init__(
-        self, config: Config, corpus: Corpus, path: Path, sinks: Sequence[Sink]
+        self,
+        config: Config,
+        corpus: Corpus,
+        path: Path,
+        is_ours: Callable[[], bool],
+        sinks: Sequence[Sink],
     ) -> None:
         self.config, self.path = config, path
-        self._hand_out = broadcast((*sinks, json_lines(path / runs.METRICS)))
+        self._hand_out = broadcast(sinks)
         self.broken: SinkError | None = None
+        self.folder = Folder(path, config, is_ours, self._warn)
         self._begin(corpus)
         self.step = int(self.state.step)
         self.resumed_seconds = self.progress.seconds
@@ -208,14 +218,11 @@ class _Loop:
                 self._say(f"report    {write(self.path)}")
         except (Exception, Stopped) as error:
             reason = str(error).partition("\n")[0] or type(error).__name__
-            self._say(
-                f"warning   no report ({reason}); charjax report {self.path} writes it"
-            )
+            self._warn(f"no report ({reason}); charjax report {self.path} writes it")
 
     def _begin(self, corpus: Corpus) -> None:
         """Sets plan, state and progress, from the latest checkpoint if there is one."""
-        checkpoint.sweep(self.path)
-        latest = self._latest()
+        self.last_good = latest = self.folder.latest()
         if latest is None:
             params = setup.first_params(self.config, corpus.vocab)
             self.plan = setup.make_plan(self.config, corpus, params)
@@ -400,10 +407,9 @@ class _Loop:
             seconds=self._seconds(),
             sample=text,
         )
-        saved = self._save(loss)
-        checkpoint.prune(self.path, config.train.keep_best)
-        best = str(checkpoint.find(self.path))
-        self._emit("saved", self.step, path=str(saved), loss=loss, best=best)
+        if saved := self._save(loss):
+            best = str(checkpoint.find(self.path, fallback=True))
+            self._emit("saved", self.step, path=str(saved), loss=loss, best=best)
         self.mark = None
 
     def _is_out_of_patience(self) -> bool:
@@ -414,7 +420,9 @@ class _Loop:
 
     def _finish(self) -> None:
         """Measures the best checkpoint on the test split and marks the run's end."""
-        best = checkpoint.find(self.path)
+        if self.saved_step != self.step:
+            self._save(self.progress.val[-1][1], tolerant=False)
+        best = checkpoint.find(self.path, fallback=True, say=self._say)
         best_loss = checkpoint.read(best).loss
         test_loss: float | None = None
         if self.plan.streams.test.num_chunks:
@@ -427,21 +435,21 @@ class _Loop:
             test_loss = loss
         seconds = self._seconds()
         self._say(f"finished  {self.step:,} steps in {duration(seconds)}")
-        runs.write_summary(
-            self.path,
+        self.folder.finish(
             {
                 "best": best.name,
                 "best_loss": best_loss,
                 "test_loss": test_loss,
                 "steps": self.step,
                 "seconds": seconds,
-            },
+            }
         )
 
     def _save_and_stop(self) -> NoReturn:
         """Saves without validating, and leaves."""
         if self.saved_step != self.step:
-            self._save(None)
+            self._save(None, tolerant=False)
+        self.folder.close()
         if self.broken:
             raise self.broken
         how = "the same command continues"
@@ -452,11 +460,10 @@ class _Loop:
             self.stop.signum,
         )
 
-    def _save(self, loss: float | None) -> Path:
+    def _save(self, loss: float | None, *, tolerant: bool = True) -> Path | None:
+        """Saves; a failure that is tolerated leaves it to the next time."""
         self.progress.seconds = self._seconds()
-        self.saved_step = self.step
-        return checkpoint.save(
-            self.path,
+        saved = self.folder.save(
             self.state.params,
             setup.training_part(self.state),
             step=self.step,
@@ -465,7 +472,12 @@ class _Loop:
             loss_of="val" if self.plan.streams.val.num_chunks else "train",
             config=self.config.to_dict(),
             progress=dataclasses.asdict(self.progress),
+            tolerant=tolerant,
         )
+        if saved:
+            self.saved_step = self.step
+            self.last_good = saved
+        return saved
 
     def _rate(self, step: int) -> float:
         """Returns the learning rate that step number `step` took."""
@@ -475,22 +487,16 @@ class _Loop:
         return self.resumed_seconds + time.perf_counter() - self.started
 
     def _last_good(self) -> str:
-        latest = self._latest()
-        return f"the last good checkpoint is {latest}" if latest else "nothing is saved"
-
-    def _latest(self) -> Path | None:
-        """Returns the run's latest checkpoint that is sound, or None without any."""
-        entries = checkpoint.listing(self.path)
-        for _, record in entries:
-            if isinstance(record, CheckpointError):
-                self._warn(f"passed over: {record}")
-        if all(isinstance(record, CheckpointError) for _, record in entries):
-            return None
-        return checkpoint.find(self.path, "latest")
+        if self.last_good is None:
+            return "nothing is saved"
+        return f"the last good checkpoint is {self.last_good}"
 
     def _emit(self, kind: str, step: int, **fields: Any) -> None:
         epoch = step / self.plan.steps_per_epoch
-        self._send({"kind": kind, "step": step, "epoch": epoch, **fields})
+        record = {"kind": kind, "step": step, "epoch": epoch, **fields}
+        self._send(record)
+        if kind in KEPT:
+            self.folder.record(record)
 
     def _say(self, text: str) -> None:
         self._send({"kind": "note", "text": text})

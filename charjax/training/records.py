@@ -40,13 +40,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charjax.errors import SinkError
+from charjax.errors import CheckpointError, SinkError
 from charjax.files import replacing
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
 
-_KEPT = ("train", "val", "test")  # the kinds that `metrics.jsonl` holds
+KEPT = ("train", "val", "test")  # the kinds that `metrics.jsonl` holds
 
 
 def bits(nats: float) -> float:
@@ -126,23 +126,19 @@ def _sink_error(sink: Sink, error: Exception) -> SinkError:
     return failed
 
 
-def json_lines(path: Path) -> Sink:
-    """Returns a sink that appends records of losses to a file, a line each."""
-
-    def sink(record: Record) -> None:
-        if record["kind"] in _KEPT:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(_json_line(record))
-
-    return sink
-
-
 def read_json_lines(path: Path) -> list[Record]:
     """Returns a file's records; a last line cut off by a crash is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    records = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise CheckpointError(
+                f"{path}: line {number} is damaged; mend it, or take it out"
+            ) from None
+    return records
 
 
 def rewind(path: Path, step: int, validated_step: int) -> None:
@@ -157,11 +153,12 @@ def rewind(path: Path, step: int, validated_step: int) -> None:
     records = [r for r in read_json_lines(path) if r["step"] <= last[r["kind"]]]
     with replacing(path) as file:
         for record in records:
-            file.write(_json_line(record).encode())
+            file.write(json_line(record))
 
 
-def _json_line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def json_line(record: Record) -> bytes:
+    """Returns a record as a line of `metrics.jsonl`."""
+    return (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
 def duration(seconds: float) -> str:

@@ -1,17 +1,20 @@
 """A run's folder: begun, continued, found finished, or refused as another config's."""
 
+import contextlib
 import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from charjax import checkpoint
+from charjax import checkpoint, files
 from charjax.config import Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
-from charjax.files import replacing
 
 METRICS = "metrics.jsonl"
 _CONFIG = "config.json"
 _SUMMARY = "summary.json"
+_LOCK = ".charjax.lock"
 
 # Fields that change what is shown or kept or where a run ends early, never what a
 # step learns.
@@ -27,6 +30,7 @@ _FREE = frozenset(
         "train.device",
         "train.explosion_factor",
         "train.keep_best",
+        "train.on_save_error",
         "train.patience",
         "train.print_every",
         "train.report",
@@ -37,58 +41,72 @@ _FREE = frozenset(
 )
 
 
-def open_run(config: Config, text_sha256: str) -> Path:
-    """Returns the folder of a configuration's run, which need not be there yet.
-
-    Args:
-      config: a checked configuration.
-      text_sha256: the checksum of its text.
-
-    Raises:
-      ConfigError: the folder holds the run of another configuration or text.
-      CheckpointError: the folder holds something else.
-    """
+def folder(config: Config) -> Path:
+    """Returns the folder of a configuration's run, which need not be there yet."""
     parent = Path(config.train.checkpoint_dir)
     path = parent / (config.train.run_name or _default_name(config))
-    if config.train.restart:
-        return _next_free(path)
+    return _next_free(path) if config.train.restart else path
+
+
+@contextlib.contextmanager
+def owned(path: Path, say: files.Say) -> Iterator[Callable[[], bool]]:
+    """Keeps a run's folder for this process alone, and makes it where it is missing.
+
+    A folder made in vain, in which nothing was written, is removed again. A finished
+    run is only read, so it belongs to nobody.
+
+    Yields:
+      A function that tells whether the folder is still there, and this process's.
+
+    Raises:
+      BusyError: another process is at work there.
+    """
+    if (path / _SUMMARY).exists():
+        yield lambda: False
+        return
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with files.owned(path / _LOCK, say) as is_ours:
+            files.sweep(path)
+            yield is_ours
+    finally:
+        with contextlib.suppress(OSError):  # at the first that is not empty
+            for place in made:
+                place.rmdir()
+
+
+def check(path: Path, config: Config, text_sha256: str) -> None:
+    """Refuses a folder that is not the run of a configuration and text.
+
+    Raises:
+      ConfigError: it holds the run of another configuration or text.
+      CheckpointError: it holds something else.
+    """
     if not (path / _CONFIG).exists():
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if any(inner.name != _LOCK for inner in path.iterdir()):
             raise CheckpointError(
                 f"{path} holds something that is no charjax run; "
                 "choose another train.run_name"
             )
     elif (path / _SUMMARY).exists() or checkpoint.listing(path):
         _check_same(path, _identity(config, text_sha256))
-    return path
 
 
 def claim(path: Path, config: Config, text_sha256: str) -> None:
-    """Makes a run's folder, and notes in it whose run it is.
-
-    Raises:
-      CheckpointError: it cannot be written.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        _write_json(path / _CONFIG, _identity(config, text_sha256))
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write to {path}: {error.strerror}; choose another "
-            "train.checkpoint_dir"
-        ) from None
+    """Notes in a run's folder whose run it is."""
+    _write_json(path / _CONFIG, _identity(config, text_sha256))
 
 
 def read_identity(path: Path) -> dict[str, Any] | None:
     """Returns the `config` and `text_sha256` of the run in a folder, None without."""
     file = path / _CONFIG
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+    return _read_json(file) if file.is_file() else None
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
     """Returns how a run ended, or None while it has not."""
-    file = path / _SUMMARY
-    return json.loads(file.read_text("utf-8")) if file.exists() else None
+    return _read_json(path / _SUMMARY) if (path / _SUMMARY).exists() else None
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
@@ -97,8 +115,20 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 
 
 def _write_json(path: Path, plain: dict[str, Any]) -> None:
-    with replacing(path) as file:
+    with files.replacing(path) as file:
         file.write(json.dumps(plain, indent=2).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged ({error}); mend it, or begin anew beside it with "
+            "train.restart=true"
+        ) from None
 
 
 def _default_name(config: Config) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Stopped(Exception):
-    """The run was asked to stop, and saved itself.
+class Stopped(KeyboardInterrupt):
+    """The run was asked to stop, and saved itself unless it was asked twice.
+
+    Like any KeyboardInterrupt it passes by those who handle an `Exception`.
 
     Attributes:
       signum: the signal that asked.
@@ -34,7 +36,10 @@ class StopRequest:
         """Notes the signal; a second one stops at once."""
         del frame
         if self.signum:
-            raise KeyboardInterrupt
+            raise Stopped(
+                "stopped at once; the run goes on from its last checkpoint",
+                signum,
+            )
         self.signum = signum
         if self._at_once:
             raise Stopped("", signum)

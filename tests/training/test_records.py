@@ -10,9 +10,7 @@ import pytest
 import charjax
 from charjax.training import records
 from charjax.training.records import console, screen
-from tests.training.test_training import folder, make_config
-
-__all__ = ["folder"]
+from tests.training.runs import make_config
 
 
 class Terminal(io.StringIO):

@@ -8,9 +8,7 @@ import pytest
 
 import charjax
 from charjax.training.tensorboard import tensorboard
-from tests.training.test_training import StopAt, folder, make_config, quiet
-
-__all__ = ["folder"]
+from tests.training.runs import StopAt, make_config, quiet
 
 
 def events_of(path):

@@ -17,69 +17,15 @@ from charjax.text import split_corpus
 from charjax.training import loop
 from charjax.training.step import create_state, make_advance
 from tests.compilations import compilations
-
-TEXT = "the quick brown fox jumps over the lazy dog. " * 41
-
-
-@pytest.fixture
-def folder(tmp_path):
-    text = tmp_path / "text"
-    text.mkdir()
-    (text / "input.txt").write_text(TEXT)
-    return tmp_path
-
-
-def make_config(folder, **fields):
-    """A run of 3 epochs of 16 steps on a text of 18 chunks."""
-    config = charjax.default_config()
-    config.data.update(dir=str(folder / "text"), batch_size=5, seq_length=20)
-    config.data.update(train_frac=0.89, val_frac=0.06)
-    config.model.update(hidden_size=8, num_layers=1, dropout=0.2)
-    config.optimizer.warmup_steps = 5
-    config.train.update(max_epochs=3, print_every=4, checkpoint_dir=str(folder / "cv"))
-    config.train.update(run_name="run", steps_per_dispatch=4, report=False)
-    config.sample.length = 10
-    for field, value in fields.items():
-        group, name = field.split("__")
-        config[group][name] = value
-    return config
-
-
-def quiet(config):
-    return charjax.train(config, sinks=())
-
-
-def weights_of(path):
-    return jax.tree.map(np.asarray, charjax.load(path, which="latest"))
-
-
-def untimed(records):
-    timing = {"seconds", "seconds_left", "chars_per_second"}
-    return [{k: v for k, v in r.items() if k not in timing} for r in records]
-
-
-class Killed(BaseException):
-    """Ends a run at once, as no error of a sink does."""
-
-
-class StopAt:
-    """A sink that sends a signal when the losses up to that step arrive."""
-
-    def __init__(self, step, signum=signal.SIGINT):
-        self.step, self.signum = step, signum
-
-    def __call__(self, record):
-        if (record["kind"], record.get("step")) == ("train", self.step):
-            signal.raise_signal(self.signum)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "text").mkdir()
-    (folder / "text" / "input.txt").write_text(TEXT)
-    return quiet(make_config(folder))
+from tests.training.runs import (
+    TEXT,
+    Killed,
+    StopAt,
+    make_config,
+    quiet,
+    untimed,
+    weights_of,
+)
 
 
 def test_a_run_learns_and_returns_its_best_checkpoint(whole):
