@@ -11,11 +11,11 @@ from ml_collections import config_flags
 
 import charjax
 from charjax.config import check_overrides
+from charjax.devices import keep_compilations
 from charjax.training.records import screen
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
 _QUIET = flags.DEFINE_bool("quiet", False, "Show only warnings and the result.")
-_NO_FILE = "no such config file; try --config configs/shakespeare_lstm.py"
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -26,7 +26,7 @@ def parse(argv: list[str]) -> list[str]:
         _ = _CONFIG.value  # a file that is not there fails when read
         return arguments
     except OSError:
-        _fail(_NO_FILE)
+        _fail("no such config file; try --config configs/shakespeare_lstm.py")
     except (charjax.CharjaxError, flags.Error) as error:
         _fail(error)
 
@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
         _fail(f"unexpected argument {argv[1]!r}; set fields by --config.FIELD=VALUE")
     if _CONFIG.value is None:
         _fail("no --config given; try --config configs/shakespeare_lstm.py")
+    keep_compilations()
     try:
         with screen(_QUIET.value) as sink:
             charjax.train(_CONFIG.value, sinks=[sink])

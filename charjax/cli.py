@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charjax.devices import keep_compilations
 from charjax.errors import CharjaxError, MissingTextError, TextError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; those of the process by default.
     """
     args = _parser().parse_args(argv)
+    keep_compilations()
     try:
         for file in args.imports:
             _import_file(file)

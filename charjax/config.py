@@ -93,6 +93,7 @@ def default_config() -> Config:
     train.report = True  # write report.html into the run's folder when it ends
     train.restart = False  # begin anew beside a run that is there
     train.steps_per_dispatch = 8  # training steps between two looks at the host
+    train.segment_length = 0  # steps of a chunk in memory at once, the rest recomputed
     train.device = "auto"  # auto, cpu, gpu, tpu
 
     config.sample = sample = _group()
@@ -220,6 +221,7 @@ def _check_ranges(config: Config) -> None:
         "train.max_epochs": 1, "train.max_steps": 0, "train.eval_every": 0,
         "train.print_every": 1, "train.patience": 0, "train.explosion_factor": 0,
         "train.seed": 0, "train.keep_best": 1, "train.steps_per_dispatch": 1,
+        "train.segment_length": 0,
         "sample.length": 0, "sample.temperature": 0,
     }  # fmt: skip
     for field, lowest in least.items():
@@ -235,6 +237,11 @@ def _check_ranges(config: Config) -> None:
         raise ConfigError(f"train.seed is below 2**32, not {train.seed}")
     if not 0 <= train.reset_rate <= 1:
         raise ConfigError(f"train.reset_rate is in [0, 1], not {train.reset_rate}")
+    if train.segment_length and config.data.seq_length % train.segment_length:
+        raise ConfigError(
+            f"train.segment_length divides data.seq_length ({config.data.seq_length}), "
+            f"unlike {train.segment_length}; 0 keeps all steps in memory"
+        )
     if "/" in train.run_name or train.run_name in (".", ".."):
         raise ConfigError(
             f"train.run_name is the name of a folder in train.checkpoint_dir, "

@@ -2,39 +2,42 @@
 
 import functools
 import os
+import platform
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jaxlib.version
 import numpy as np
 
 from charjax import native
 from charjax.cells.base import Cell
 from charjax.errors import ConfigError
+from charjax.files import cache_folder
 
 R = TypeVar("R")
 
 KERNELS = ("auto", "scan", "native")
 
 
-def choose(platform: str) -> Any:
+def choose(kind: str) -> Any:
     """Returns the `jax.Device` to work on.
 
     Args:
-      platform: `'auto'` for the best there is, or `'cpu'`, `'gpu'`, `'tpu'`.
+      kind: `'auto'` for the best there is, or `'cpu'`, `'gpu'`, `'tpu'`.
 
     Raises:
       ConfigError: there is no such device here.
     """
-    if platform == "auto":
+    if kind == "auto":
         return jax.devices()[0]
     try:
-        return jax.devices(platform)[0]
+        return jax.devices(kind)[0]
     except RuntimeError:
         there_is = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise ConfigError(
-            f"train.device={platform} asks for a device that JAX does not see here "
-            f"(it sees: {there_is}); choose one of these, or install JAX for {platform}"
+            f"train.device={kind} asks for a device that JAX does not see here "
+            f"(it sees: {there_is}); choose one of these, or install JAX for {kind}"
         ) from None
 
 
@@ -55,6 +58,18 @@ def compiler_options() -> dict[str, str] | None:
     if _platform() == "cpu":
         return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
     return None
+
+
+def keep_compilations() -> None:
+    """Keeps what XLA compiles in the user's cache folder, for the processes to come.
+
+    For programs to call at their start; a folder that the user has set stays.
+    """
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    folder = cache_folder() / f"xla-{jaxlib.version.__version__}-{platform.node()}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def recurrence_kernel(
@@ -112,8 +127,8 @@ def jit_forward(
     """
 
     @functools.cache
-    def compiled_for(platform: str) -> Callable[..., R]:
-        options = {"xla_backend_optimization_level": "2"} if platform == "cpu" else None
+    def compiled_for(kind: str) -> Callable[..., R]:
+        options = {"xla_backend_optimization_level": "2"} if kind == "cpu" else None
         return jax.jit(
             function, static_argnames=static_argnames, compiler_options=options
         )

@@ -33,3 +33,30 @@ def test_importing_the_library_touches_no_device():
         "assert not xla_bridge.backends_are_initialized()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_compilations_are_kept_by_version_and_host_unless_the_user_chose(
+    monkeypatch, tmp_path
+):
+    set_before = {
+        name: getattr(jax.config, name)
+        for name in (
+            "jax_compilation_cache_dir",
+            "jax_persistent_cache_min_compile_time_secs",
+        )
+    }
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    try:
+        devices.keep_compilations()
+        assert (
+            jax.config.jax_compilation_cache_dir
+            == set_before["jax_compilation_cache_dir"]
+        )
+        jax.config.update("jax_compilation_cache_dir", None)
+        devices.keep_compilations()
+        folder = jax.config.jax_compilation_cache_dir
+        assert folder.startswith(str(tmp_path / "charjax" / "xla-"))
+        assert jax.lib.__version__ in folder
+    finally:
+        for name, value in set_before.items():
+            jax.config.update(name, value)

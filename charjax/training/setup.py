@@ -143,6 +143,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         max_count=config.train.steps_per_dispatch,
         steps_per_epoch=steps_per_epoch,
         reset_rate=config.train.reset_rate,
+        segment_length=config.train.segment_length,
     )
     return Plan(
         config=config,

@@ -334,6 +334,34 @@ def test_the_reset_rate_starts_lanes_from_zero_each_by_itself():
     assert 0.25 < is_reset.mean() < 0.35
 
 
+@pytest.mark.parametrize("kernel", ["auto", "scan"])
+def test_recomputed_segments_take_the_same_step(kernel):
+    spec = charjax.ModelSpec(hidden_size=4, kernel=kernel)
+    params = charjax.init(jax.random.key(0), spec, charjax.Vocab.of("abc"))
+    ids_BxL = np.arange(14).reshape(2, 7) % 3
+    ends = []
+    for segment_length in (0, 2):
+        advance = make_advance(
+            optax.sgd(1.0),
+            seq_length=6,
+            max_count=1,
+            steps_per_epoch=9,
+            segment_length=segment_length,
+        )
+        copy = jax.tree.map(jnp.copy, params)
+        state = create_state(copy, optax.sgd(1.0), jax.random.key(0), 2)
+        state, metrics = advance(state, ids_BxL, 1)
+        ends.append((state.params, state.carry, metrics))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *ends)
+    moved = np.abs(ends[0][0].readout_HxV - params.readout_HxV).max()
+    assert moved > 1e-3
+
+
+def test_a_segment_length_that_does_not_divide_the_chunk_is_refused(folder):
+    with pytest.raises(charjax.ConfigError, match=r"divides data\.seq_length \(20\)"):
+        quiet(make_config(folder, train__segment_length=7))
+
+
 def test_a_text_too_short_for_the_batch_shape_is_refused_with_what_fits(folder):
     with pytest.raises(charjax.TextError, match=r"data\.batch_size to at most"):
         quiet(make_config(folder, data__batch_size=500))
