@@ -63,3 +63,42 @@ def peak(*, size: int = 2048) -> Turn:
         product(a, a).block_until_ready()
 
     return turn
+
+
+def evaluate(*, batch: int, length: int, vocab: int, hidden: int, layers: int) -> Turn:
+    """Returns the validation of 20 chunks."""
+    import charjax
+    from charjax.text.streams import split_corpus
+
+    text = text_of(vocab, batch * length * 24)
+    symbols = charjax.Vocab.of(text)
+    spec = charjax.ModelSpec(hidden_size=hidden, num_layers=layers)
+    params = charjax.init(jax.random.key(0), spec, symbols)
+    lanes = split_corpus(
+        symbols.encode(text[: batch * (length * 20 + 1)]),
+        batch_size=batch,
+        seq_length=length,
+        train_frac=1.0,
+        val_frac=0.0,
+    ).train
+
+    def turn() -> None:
+        charjax.evaluate(params, lanes)
+
+    return turn
+
+
+def sample(
+    *, vocab: int, hidden: int, layers: int, length: int, texts: int | None = None
+) -> Turn:
+    """Returns the drawing of so many characters, of one text or of each of many."""
+    import charjax
+
+    symbols = charjax.Vocab.of(text_of(vocab, 0))
+    spec = charjax.ModelSpec(hidden_size=hidden, num_layers=layers)
+    params = charjax.init(jax.random.key(0), spec, symbols)
+
+    def turn() -> None:
+        charjax.sample(params, length=length, num_samples=texts)  # pyright: ignore
+
+    return turn

@@ -73,3 +73,36 @@ def train(
             step(i)
 
     return turn
+
+
+def sample(*, vocab: int, hidden: int, layers: int, length: int, module: str) -> Turn:
+    """Returns the drawing of characters one by one, from nn.LSTM or nn.LSTMCell."""
+    torch.manual_seed(0)
+    net = CharModel("lstm", vocab, hidden, layers).eval()
+    inputs = [vocab] + [hidden] * (layers - 1)
+    cells = [nn.LSTMCell(size, hidden).eval() for size in inputs]
+    rows = torch.eye(vocab)
+
+    def by_layer() -> None:
+        x, state = torch.zeros(1, 1, dtype=torch.long), None
+        for _ in range(length):
+            logits_1x1xV, state = net(x, state)
+            x = torch.multinomial(torch.softmax(logits_1x1xV[0], -1), 1)
+
+    def by_cell() -> None:
+        x = torch.zeros(1, dtype=torch.long)
+        states: list[Any] = [None] * layers
+        for _ in range(length):
+            h = rows[x]
+            for i, cell in enumerate(cells):
+                states[i] = cell(h, states[i])
+                h = states[i][0]
+            x = torch.multinomial(torch.softmax(net.readout(h), -1), 1)[0]
+
+    draw = by_layer if module == "LSTM" else by_cell
+
+    def turn() -> None:
+        with torch.inference_mode():
+            draw()
+
+    return turn
