@@ -12,6 +12,7 @@ nothing stopped, bit for bit, and the next run begins.
 import argparse
 import collections
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -247,7 +248,7 @@ def _faults_of_metrics(home: Home, figures: Figures) -> Iterator[str]:
             continue
         steps[record["kind"]].append(record["step"])
     for kind, of_kind in steps.items():
-        if any(b <= a for a, b in zip(of_kind, of_kind[1:], strict=False)):
+        if any(b <= a for a, b in itertools.pairwise(of_kind)):
             yield f"{path}: the steps of {kind} do not rise: {of_kind}"
 
 
