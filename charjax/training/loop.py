@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from charjax import cells, checkpoint, devices, model
+from charjax import cells, checkpoint, devices, files, model
 from charjax.config import Config, check_config
 from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
@@ -215,6 +215,7 @@ class _Loop:
     def _begin(self, corpus: Corpus) -> None:
         """Sets plan, state and progress, from the latest checkpoint if there is one."""
         checkpoint.sweep(self.path)
+        files.sweep(self.path)
         latest = self._latest()
         if latest is None:
             params = setup.first_params(self.config, corpus.vocab)
@@ -226,7 +227,7 @@ class _Loop:
             params = setup.saved_params(self.config, latest)
             self.plan = setup.make_plan(self.config, corpus, params)
             self.state = setup.restore_state(self.plan, latest, params)
-            self.progress = Progress(**checkpoint.read(latest).progress)
+            self.progress = _progress_of(latest)
             self.saved_step = int(self.state.step)
         params.vocab.encode(self.config.sample.prime)
         runs.claim(self.path, self.config, corpus.sha256)
@@ -503,6 +504,22 @@ class _Loop:
             self._hand_out(record)
         except SinkError as error:
             self.broken = error  # raised once the run is saved
+
+
+def _progress_of(path: Path) -> Progress:
+    """Returns what a checkpoint holds for the host, in which nothing is trusted."""
+    defaults = dataclasses.asdict(Progress())
+    plain = defaults | checkpoint.read(path).progress
+    sound = (
+        list(map(type, plain.values())) == list(map(type, defaults.values()))
+        and all(type(leaf) in (int, float) for leaf in jax.tree.leaves(plain))
+        and len(plain["since_record"]) == len(plain["since_validation"]) == 2
+    )
+    if not sound:
+        raise CheckpointError(
+            f"{path}: its progress is none of this charjax's training"
+        )
+    return Progress(**plain)
 
 
 def _mean(totals: list[float]) -> float:

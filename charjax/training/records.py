@@ -40,7 +40,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charjax.errors import SinkError
+from charjax.errors import CheckpointError, SinkError
 from charjax.files import replacing
 
 Record = dict[str, Any]
@@ -138,11 +138,26 @@ def json_lines(path: Path) -> Sink:
 
 
 def read_json_lines(path: Path) -> list[Record]:
-    """Returns a file's records; a last line cut off by a crash is left out."""
+    """Returns a file's records; a last line cut off by a crash is left out.
+
+    Raises:
+      CheckpointError: another line is no record; the message tells which.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_parse(line, f"{path}: line {n}") for n, line in enumerate(lines, 1)]
+
+
+def _parse(line: bytes, place: str) -> Record:
+    try:
+        match json.loads(line):
+            case {"kind": "train" | "val" | "test", "step": int()} as record:
+                return record
+        reason = "it is no record"
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+    raise CheckpointError(f"{place} is damaged ({reason}); take that line out")
 
 
 def rewind(path: Path, step: int, validated_step: int) -> None:

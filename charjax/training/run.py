@@ -1,13 +1,15 @@
 """A run's folder: begun, continued, found finished, or refused as another config's."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from charjax import checkpoint
 from charjax.config import Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
-from charjax.files import replacing
+from charjax.files import is_leftover, replacing
 
 METRICS = "metrics.jsonl"
 _CONFIG = "config.json"
@@ -53,7 +55,7 @@ def open_run(config: Config, text_sha256: str) -> Path:
     if config.train.restart:
         return _next_free(path)
     if not (path / _CONFIG).exists():
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and _is_as_good_as_empty(path)):
             raise CheckpointError(
                 f"{path} holds something that is no charjax run; "
                 "choose another train.run_name"
@@ -61,6 +63,11 @@ def open_run(config: Config, text_sha256: str) -> Path:
     elif (path / _SUMMARY).exists() or checkpoint.listing(path):
         _check_same(path, _identity(config, text_sha256))
     return path
+
+
+def _is_as_good_as_empty(path: Path) -> bool:
+    """Whether there is at most what a process leaves that is killed in `claim`."""
+    return all(is_leftover(inner) for inner in path.iterdir())
 
 
 def claim(path: Path, config: Config, text_sha256: str) -> None:
@@ -82,18 +89,47 @@ def claim(path: Path, config: Config, text_sha256: str) -> None:
 def read_identity(path: Path) -> dict[str, Any] | None:
     """Returns the `config` and `text_sha256` of the run in a folder, None without."""
     file = path / _CONFIG
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    with _naming_damage(file):
+        match json.loads(file.read_text("utf-8")):
+            case {"config": dict(config), "text_sha256": str()} as identity:
+                flatten(config)  # which fails where it is nested too deep
+                return identity
+        raise ValueError("it is no configuration of a run")
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
     """Returns how a run ended, or None while it has not."""
     file = path / _SUMMARY
-    return json.loads(file.read_text("utf-8")) if file.exists() else None
+    if not file.exists():
+        return None
+    with _naming_damage(file):
+        match json.loads(file.read_text("utf-8")):
+            case {
+                "best": str(best),
+                "best_loss": float(),
+                "test_loss": float() | None,
+            } as summary if best == Path(best).name:
+                return summary
+        raise ValueError("it is no summary of a run")
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Marks a run as finished."""
     _write_json(path / _SUMMARY, summary)
+
+
+@contextlib.contextmanager
+def _naming_damage(file: Path) -> Iterator[None]:
+    """Makes what reading damaged JSON raises one line that names the file."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{file} is damaged ({reason}); choose another train.run_name"
+        ) from None
 
 
 def _write_json(path: Path, plain: dict[str, Any]) -> None:
