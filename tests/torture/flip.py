@@ -29,13 +29,16 @@ Figures = collections.Counter[str]
 Harm = Callable[[bytes], bytes | None]  # None: the file is deleted
 
 
-def torture(folder: Path, flips: int, *, seed: int = 0) -> tuple[Figures, list[str]]:
+def torture(
+    folder: Path, flips: int, *, seed: int = 0, harms_a_file: int = 4
+) -> tuple[Figures, list[str]]:
     """Damages one file at a time; returns what was counted, and what was wrong.
 
     Args:
       folder: an empty folder to work in.
       flips: how many bits are flipped.
       seed: of the places.
+      harms_a_file: how many of the other four ways each file is damaged in.
     """
     chance = random.Random(seed)
     figures: Figures = collections.Counter()
@@ -58,7 +61,7 @@ def torture(folder: Path, flips: int, *, seed: int = 0) -> tuple[Figures, list[s
             yield from _faults_of_corpus(folder, file, ids, vocab, figures)
 
     faults: list[str] = []
-    for file, kind, harm in _harms(folder, flips, chance):
+    for file, kind, harm in _harms(folder, flips, harms_a_file, chance):
         sound = file.read_bytes()
         damaged = harm(sound)
         if damaged == sound:  # an empty file cut short
@@ -73,7 +76,7 @@ def torture(folder: Path, flips: int, *, seed: int = 0) -> tuple[Figures, list[s
 
 
 def _harms(
-    folder: Path, flips: int, chance: random.Random
+    folder: Path, flips: int, harms_a_file: int, chance: random.Random
 ) -> Iterator[tuple[Path, str, Harm]]:
     text = folder / "input.txt"
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != text)
@@ -86,15 +89,15 @@ def _harms(
             return bytes(damaged)
 
         yield file, "flipped", flip
+    harms: list[tuple[str, Harm]] = [
+        ("cut short", lambda sound: sound[: chance.randrange(len(sound) or 1)]),
+        ("made longer", lambda sound: sound + b"\0"),
+        ("emptied", lambda sound: b""),
+        ("deleted", lambda sound: None),
+    ]
     for file in files:
-        yield (
-            file,
-            "cut short",
-            lambda sound: sound[: chance.randrange(len(sound) or 1)],
-        )
-        yield file, "made longer", lambda sound: sound + b"\0"
-        yield file, "emptied", lambda sound: b""
-        yield file, "deleted", lambda sound: None
+        for kind, harm in chance.sample(harms, harms_a_file):
+            yield file, kind, harm
 
 
 def _faults_of_checkpoint(

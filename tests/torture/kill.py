@@ -52,7 +52,7 @@ FIELDS = {
 }
 _UNDER_WAY = "device  "  # begins the first line of a run that has swept and restored
 _START_SHARE = 0.2  # of the kills come before that line
-_WORK_SECONDS = 3.5  # the others at most so long after it
+_WORK_SHARE = 0.5  # of the time that a whole run works: the others come in that
 _HANG_SECONDS = 120
 _TIMING = {"seconds", "seconds_left", "chars_per_second"}
 
@@ -143,11 +143,12 @@ def torture(
     start_seconds = time.monotonic() - started
     if process.wait(_HANG_SECONDS):
         return figures, [f"the run that nothing stops failed: {whole.printed()}"]
+    seconds = start_seconds, time.monotonic() - started - start_seconds
 
     while figures["kills"] < kills:
         figures["runs"] += 1
         home = Home(folder / f"run{figures['runs']}", epochs)
-        _kill_to_the_end(home, kills, start_seconds, chance, figures, faults)
+        _kill_to_the_end(home, kills, seconds, chance, figures, faults)
         if not faults:
             faults += _differences(whole, home)
         if faults:
@@ -159,7 +160,7 @@ def torture(
 def _kill_to_the_end(
     home: Home,
     kills: int,
-    start_seconds: float,
+    seconds: tuple[float, float],
     chance: random.Random,
     figures: Figures,
     faults: list[str],
@@ -175,9 +176,9 @@ def _kill_to_the_end(
             elif chance.random() < _START_SHARE:
                 # Up to where text and checkpoint are read, rather than imports.
                 share = chance.triangular(0.05, 1, 0.95)
-                _wait_at_most(process, share * start_seconds)
+                _wait_at_most(process, share * seconds[0])
             elif home.await_first_line(process):
-                _wait_at_most(process, chance.uniform(0, _WORK_SECONDS))
+                _wait_at_most(process, chance.uniform(0, _WORK_SHARE * seconds[1]))
         finally:
             ended = process.poll()
             process.kill()
