@@ -50,9 +50,11 @@ FIELDS = {
     "train.run_name": "run",
     "train.steps_per_dispatch": 3,
 }
+_SAVED = "saved  "
 _UNDER_WAY = "device  "  # begins the first line of a run that has swept and restored
 _START_SHARE = 0.2  # of the kills come before that line
-_WORK_SHARE = 0.5  # of the time that a whole run works: the others come in that
+_SAVES_SHARE = 0.5  # of the saves of a whole run: the others come in their time
+_FIRST_SAVE_SECONDS, _SAVE_SECONDS = 2.0, 0.2  # from one line to the next, or longer
 _HANG_SECONDS = 120
 _TIMING = {"seconds", "seconds_left", "chars_per_second"}
 
@@ -96,17 +98,19 @@ class Home:
             return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
 
     def printed(self) -> str:
-        return self.output.read_text("utf-8", "replace")
+        return "\n" + self.output.read_text("utf-8", "replace")
 
-    def await_first_line(self, process: subprocess.Popen[bytes]) -> bool:
-        """Returns whether the run got under way before its process ended."""
+    def await_lines(
+        self, process: subprocess.Popen[bytes], start: str, count: int
+    ) -> bool:
+        """Returns whether so many lines of a kind came before the process ended."""
         deadline = time.monotonic() + _HANG_SECONDS
-        while _UNDER_WAY not in self.printed():
+        while self.printed().count(f"\n{start}") < count:
             if process.poll() is not None:
                 return False
             if time.monotonic() > deadline:
                 process.kill()
-                raise TimeoutError(f"nothing printed for {_HANG_SECONDS} s")
+                raise TimeoutError(f"no new line {start!r} in {_HANG_SECONDS} s")
             time.sleep(0.005)
         return True
 
@@ -139,16 +143,16 @@ def torture(
     whole = Home(folder / "whole", epochs)
     started = time.monotonic()
     process = whole.start()
-    whole.await_first_line(process)
+    whole.await_lines(process, _UNDER_WAY, 1)
     start_seconds = time.monotonic() - started
     if process.wait(_HANG_SECONDS):
         return figures, [f"the run that nothing stops failed: {whole.printed()}"]
-    seconds = start_seconds, time.monotonic() - started - start_seconds
+    saves = int(_SAVES_SHARE * whole.printed().count(f"\n{_SAVED}"))
 
     while figures["kills"] < kills:
         figures["runs"] += 1
         home = Home(folder / f"run{figures['runs']}", epochs)
-        _kill_to_the_end(home, kills, seconds, chance, figures, faults)
+        _kill_to_the_end(home, kills, start_seconds, saves, chance, figures, faults)
         if not faults:
             faults += _differences(whole, home)
         if faults:
@@ -160,7 +164,8 @@ def torture(
 def _kill_to_the_end(
     home: Home,
     kills: int,
-    seconds: tuple[float, float],
+    start_seconds: float,
+    saves: int,
     chance: random.Random,
     figures: Figures,
     faults: list[str],
@@ -176,9 +181,12 @@ def _kill_to_the_end(
             elif chance.random() < _START_SHARE:
                 # Up to where text and checkpoint are read, rather than imports.
                 share = chance.triangular(0.05, 1, 0.95)
-                _wait_at_most(process, share * seconds[0])
-            elif home.await_first_line(process):
-                _wait_at_most(process, chance.uniform(0, _WORK_SHARE * seconds[1]))
+                _wait_at_most(process, share * start_seconds)
+            elif home.await_lines(process, _UNDER_WAY, 1):
+                count = chance.randint(0, saves)
+                home.await_lines(process, _SAVED, count)
+                most = _SAVE_SECONDS if count else _FIRST_SAVE_SECONDS
+                _wait_at_most(process, chance.uniform(0, most))
         finally:
             ended = process.poll()
             process.kill()
