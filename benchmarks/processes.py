@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,12 @@ net.load_state_dict(torch.load(sys.argv[1]))
 with torch.inference_mode():
     logits, _ = net(torch.zeros(1, 1, dtype=torch.long), None)
     print(torch.multinomial(torch.softmax(logits[0], -1), 1))
+"""
+
+_PREPARES = """
+import pathlib, sys
+from charjax.text import open_corpus
+open_corpus(pathlib.Path(sys.argv[1]))
 """
 
 
@@ -65,7 +70,7 @@ def startup(quick: bool) -> Iterator[Row]:
         torch_median = statistics.median(seconds["torch"])
         row |= {
             "torch s": round(torch_median, 2),
-            "ratio": round(ours / torch_median, 2),
+            "of torch": round(ours / torch_median, 2),
         }
     yield row
 
@@ -81,13 +86,7 @@ def prepare(quick: bool) -> Iterator[Row]:
             for _ in range(size // len(block) + 1):
                 file.write(block)
             size = file.tell()
-        code = (
-            "import sys; from charjax.text import open_corpus; open_corpus(sys.argv[1])"
-        )
-        code = code.replace(
-            "(sys.argv[1])", "(__import__('pathlib').Path(sys.argv[1]))"
-        )
-        seconds, peak = _watched([sys.executable, "-c", code, folder])
+        seconds, peak = _watched([sys.executable, "-c", _PREPARES, folder])
     yield {
         "text MB": round(size / 1e6),
         "s": round(seconds, 1),
@@ -150,6 +149,3 @@ def _watched(command: list[str]) -> tuple[float, int]:
     if process.returncode:
         raise RuntimeError(f"{command} failed")
     return time.perf_counter() - start, peak
-
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -25,7 +25,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +55,11 @@ _DEPTH = 3
 _INLINE_BYTES = 1024
 # Room for Orbax's metadata and the record.
 _OVERHEAD = 1 << 20
+# A vocabulary of every code point takes 13 MB, a loss history 40 bytes an entry.
+_MAX_RECORD_BYTES = 1 << 28
+_MAX_MESSAGE = 400
+# A config has groups of fields; code that walks it may recurse.
+_MAX_CONFIG_DEPTH = 50
 _PACKAGES = ("charjax", "flax", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
 _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64"),
@@ -115,6 +120,11 @@ class Record:
         self._require(of_split, "loss_of", "'val' or 'train'")
         for field in ("config", "progress", "spec", "vocab", "versions", "files"):
             self._require(isinstance(getattr(self, field), dict), field, "an object")
+        shallow = _depth(self.config) <= _MAX_CONFIG_DEPTH
+        self._require(shallow, "config", f"at most {_MAX_CONFIG_DEPTH} levels")
+        history = self.progress.get("val", [])
+        sound = isinstance(history, list) and all(map(_is_entry, history))
+        self._require(sound, "progress", "a step and a loss for each of val")
         described = isinstance(self.leaves, dict) and all(
             map(_is_leaf, self.leaves.values())
         )
@@ -274,6 +284,8 @@ def read(checkpoint: StrPath) -> Record:
     with _about(file):
         if not file.is_file():
             raise CheckpointError(f"is missing; {_OTHER}")
+        if (size := file.stat().st_size) > _MAX_RECORD_BYTES:
+            raise CheckpointError(f"is no record, with {size:,} bytes; {_OTHER}")
         return _parse(_unseal(file.read_bytes()))
 
 
@@ -445,9 +457,15 @@ def _unseal(raw: bytes) -> dict[str, Any]:
     if not match or hashlib.sha256(match[2]).hexdigest().encode() != match[1]:
         raise CheckpointError(f"is damaged, its sha256 differs; {_OTHER}")
     try:
-        return json.loads(b"{" + match[2])
+        return json.loads(b"{" + match[2], object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"is no JSON of charjax: {_reason(error)}") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(plain := dict(pairs)) < len(pairs):
+        raise ValueError("a field stands twice in it")
+    return plain
 
 
 def _parse(plain: dict[str, Any]) -> Record:
@@ -484,6 +502,26 @@ def _read_through(
 
 def _is_finite(value: object) -> bool:
     return type(value) is float and math.isfinite(value)
+
+
+def _depth(plain: object) -> int:
+    depth, level = 0, [plain]
+    while level := [child for parent in level for child in _children(parent)]:
+        depth += 1
+    return depth
+
+
+def _children(plain: object) -> Collection[object]:
+    if isinstance(plain, dict):
+        return plain.values()
+    return plain if isinstance(plain, list | tuple) else ()
+
+
+def _is_entry(plain: object) -> bool:
+    match plain:
+        case [step, loss]:
+            return type(step) is int and _is_finite(loss)
+    return False
 
 
 def _is_leaf(plain: object) -> bool:
@@ -715,13 +753,24 @@ def _require_plausible_size(
 
 @contextlib.contextmanager
 def _about(path: StrPath) -> Iterator[None]:
-    """Puts the path in front of errors that arise within."""
+    """Puts the path in front of errors that arise within, each a line one can read."""
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {_shown(str(error))}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {_reason(error)}; {_OTHER}") from error
+
+
+def _shown(message: str) -> str:
+    """Returns a message that quotes a record without what that could do to a screen."""
+    printable = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message
+    )
+    if len(printable) <= _MAX_MESSAGE:
+        return printable
+    half = _MAX_MESSAGE // 2
+    return f"{printable[:half]} ... {printable[-half:]}"
 
 
 def _reason(error: Exception) -> str:

@@ -143,9 +143,14 @@ def append(path: Path, data: bytes) -> None:
 
 def sweep(folder: Path) -> None:
     """Removes what killed writers left; only for whoever holds the folder's lock."""
-    for leftover in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+    for path in filter(is_leftover, folder.glob(f"{_PREFIX}*")):
         with contextlib.suppress(OSError):
-            leftover.unlink()
+            path.unlink()
+
+
+def is_leftover(path: Path) -> bool:
+    """Returns whether a path has the name of a file that `replacing` writes."""
+    return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)
 
 
 def _take(path: Path, say: Say) -> int:

