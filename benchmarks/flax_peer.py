@@ -54,7 +54,8 @@ def train(
     @jax.jit
     def step(params: Any, memory: Any, carry: Any, x: Any, y: Any) -> Any:
         def loss(params: Any) -> Any:
-            last, logits_BxTxV = net.apply(params, x, carry)
+            output: Any = net.apply(params, x, carry)
+            last, logits_BxTxV = output
             nats = optax.softmax_cross_entropy_with_integer_labels(logits_BxTxV, y)
             return jnp.mean(nats), last
 

@@ -28,7 +28,7 @@ def save(folder, name, symbols=SYMBOLS, loss=1.5, step=10):
         loss=loss,
         loss_of="val",
         config=charjax.default_config().to_dict(),
-        progress={"val": [[step, loss]]},
+        progress={"val": [] if loss is None else [[step, loss]]},
     )
 
 
@@ -127,7 +127,7 @@ def test_score_prints_what_the_library_says(cv, run, tmp_path):
 
 
 def test_list_of_a_folder_is_a_row_a_run_by_its_lowest_loss(cv, run):
-    write_summary(cv / "first", {})
+    write_summary(cv / "first", {"best": "a", "best_loss": 1.25, "test_loss": None})
     header, *rows = (line.split() for line in run("list", cv)[1].splitlines())
     total = f"{sum(charjax.num_parameters(charjax.load(cv / 'first')).values()):,}"
     assert header[:6] == ["loss", "bits", "of", "epoch", "step", "finished"]

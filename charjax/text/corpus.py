@@ -251,10 +251,7 @@ def _build(text: TextFile, held: bool, say: Say) -> Corpus:
                 "make room there, or copy the text to a folder that can be written to"
             ) from error
         return _corpus(home, text, note, ids, say)
-    raise TextError(
-        f"{beside} cannot be written to and there is no folder for the user's caches; "
-        "set XDG_CACHE_HOME to one"
-    )
+    raise AssertionError("the last place has raised its own error")
 
 
 def _write_cache(

@@ -12,7 +12,7 @@ import numpy as np
 
 from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config
-from charjax.errors import CharjaxError, SinkError, TrainingError
+from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
 from charjax.sampling import sample
 from charjax.scoring import evaluate

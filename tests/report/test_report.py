@@ -221,8 +221,8 @@ def test_a_report_that_cannot_be_written_fails_no_run(run, tmp_path, monkeypatch
     notes = []
     done = charjax.train(config, sinks=[lambda record: notes.append(record)])
     assert done.best.exists()
-    texts = [record["text"] for record in notes if record["kind"] == "note"]
-    assert any(t.startswith("warning   no report (no room);") for t in texts)
+    texts = [record["text"] for record in notes if record["kind"] == "warning"]
+    assert any(t.startswith("no report (no room);") for t in texts)
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, capsys):
