@@ -164,7 +164,7 @@ def _print_checkpoints(entries: "list[tuple[Path, Record]]") -> None:
 
 def _print_runs(entries: "list[tuple[Path, Record]]") -> None:
     """Prints a row a run, by the lowest loss; epoch and step are how far it came."""
-    from charjax.training.run import read_summary
+    from charjax.training.run import is_finished
 
     runs: dict[Path, list[Record]] = {}
     for path, record in entries:
@@ -175,7 +175,7 @@ def _print_runs(entries: "list[tuple[Path, Record]]") -> None:
     )
     for path, records in runs.items():
         best, last = records[0], max(records, key=lambda record: record.step)
-        finished = "no" if read_summary(path) is None else "yes"
+        finished = "yes" if is_finished(path) else "no"
         cell, layers, size = (
             best.spec.get(name, "?") for name in ("cell", "num_layers", "hidden_size")
         )

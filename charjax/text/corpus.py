@@ -167,8 +167,12 @@ def _load(text: TextFile, say: Say) -> Corpus | None:
 def _homes(folder: Path) -> Iterator[Path]:
     """Yields where a cache may be: beside the text, then among the user's caches."""
     yield folder
+    try:
+        caches = cache_folder()
+    except RuntimeError:  # the user has no home
+        return
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    yield cache_folder() / name
+    yield caches / name
 
 
 def _cache_files(home: Path, text: TextFile) -> tuple[Path, Path]:
@@ -251,7 +255,10 @@ def _build(text: TextFile, held: bool, say: Say) -> Corpus:
                 "make room there, or copy the text to a folder that can be written to"
             ) from error
         return _corpus(home, text, note, ids, say)
-    raise AssertionError("the last place has raised its own error")
+    raise TextError(
+        f"{beside} cannot be written to and there is no folder for the user's caches; "
+        "set XDG_CACHE_HOME to one"
+    )
 
 
 def _write_cache(

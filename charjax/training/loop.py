@@ -120,10 +120,11 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
                     loop = _Loop(config, corpus, path, is_ours, sinks)
                     with stop_on_signals() as loop.stop:
                         loop.run()
-                        if config.train.report:
-                            loop.report()
                 else:
                     say(f"{path} is finished; train.restart=true begins anew beside it")
+                # A finished run is owned once more where its process was killed here.
+                if config.train.report and is_ours():
+                    _write_report(path, send)
                 run = _finished(path)
             send(_end_record(run))
             return run
@@ -131,6 +132,21 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
         raise
     except OSError as error:
         raise cannot_write(error, config.train.checkpoint_dir) from None
+
+
+def _write_report(path: Path, send: Sink) -> None:
+    """Writes the finished run's page; that it fails is no failure of the run."""
+    from charjax.report import write  # only here, as it takes a while to import
+
+    try:
+        with stop_on_signals() as stop, stop.at_once():
+            page = write(path)
+    except (Exception, Stopped) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        text = f"no report ({reason}); charjax report {path} writes it"
+        send({"kind": "warning", "text": text})
+    else:
+        send({"kind": "note", "text": f"report    {page}"})
 
 
 def _finished(path: Path) -> Run:
@@ -208,17 +224,6 @@ class _Loop:
         self._finish()
         if self.broken:
             raise self.broken
-
-    def report(self) -> None:
-        """Writes the finished run's page; that it fails is no failure of the run."""
-        from charjax.report import write  # only here, as it takes a while to import
-
-        try:
-            with self.stop.at_once():
-                self._say(f"report    {write(self.path)}")
-        except (Exception, Stopped) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            self._warn(f"no report ({reason}); charjax report {self.path} writes it")
 
     def _begin(self, corpus: Corpus) -> None:
         """Sets plan, state and progress, from the latest checkpoint if there is one."""

@@ -53,7 +53,8 @@ def owned(path: Path, say: files.Say) -> Iterator[Callable[[], bool]]:
     """Keeps a run's folder for this process alone, and makes it where it is missing.
 
     A folder made in vain, in which nothing was written, is removed again. A finished
-    run is only read, so it belongs to nobody.
+    run is only read, so it belongs to nobody, unless a process was killed while it
+    still had it.
 
     Yields:
       A function that tells whether the folder is still there, and this process's.
@@ -61,7 +62,7 @@ def owned(path: Path, say: files.Say) -> Iterator[Callable[[], bool]]:
     Raises:
       BusyError: another process is at work there.
     """
-    if (path / _SUMMARY).exists():
+    if is_finished(path) and not (path / _LOCK).exists():
         yield lambda: False
         return
     made = [place for place in (path, *path.parents) if not place.exists()]
@@ -89,7 +90,7 @@ def check(path: Path, config: Config, text_sha256: str) -> None:
                 f"{path} holds something that is no charjax run; "
                 "choose another train.run_name"
             )
-    elif (path / _SUMMARY).exists() or checkpoint.listing(path):
+    elif is_finished(path) or checkpoint.listing(path):
         _check_same(path, _identity(config, text_sha256))
 
 
@@ -111,10 +112,15 @@ def read_identity(path: Path) -> dict[str, Any] | None:
         raise ValueError("it is no configuration of a run")
 
 
+def is_finished(path: Path) -> bool:
+    """Returns whether a run is marked as finished."""
+    return (path / _SUMMARY).exists()
+
+
 def read_summary(path: Path) -> dict[str, Any] | None:
     """Returns how a run ended, or None while it has not."""
     file = path / _SUMMARY
-    if not file.exists():
+    if not is_finished(path):
         return None
     with _naming_damage(file):
         match json.loads(file.read_text("utf-8")):

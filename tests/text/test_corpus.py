@@ -368,6 +368,14 @@ def test_no_place_for_a_cache_is_an_error(folder, user_caches, monkeypatch):
         open_corpus(folder)
     assert "\n" not in str(caught.value)
 
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(TextError, match="set XDG_CACHE_HOME"):
+        open_corpus(folder)
+
 
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path):
     write_text(tmp_path, b"ab" * 2_000_000)

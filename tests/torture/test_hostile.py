@@ -204,6 +204,20 @@ def test_what_a_kill_leaves_in_a_runs_folder_is_swept_and_never_in_the_way(
     assert not list(run.glob(".charjax-*"))
 
 
+def test_a_run_killed_before_its_report_gets_it_and_no_other_run_does(run, trained):
+    [page] = run.glob("report.html")
+    page.unlink()
+    train_again(run, trained)
+    assert not page.exists(), "it was deleted by a person"
+    lock, half = run / ".charjax.lock", run / ".charjax-report.html-1-ab.tmp"
+    lock.write_text("process 1 on another machine")
+    half.write_text("<html>")
+    train_again(run, trained)
+    assert page.exists()
+    assert not lock.exists()
+    assert not half.exists()
+
+
 def archive(*members, **options):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", **options) as file:
