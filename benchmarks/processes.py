@@ -50,7 +50,7 @@ def startup(quick: bool) -> Iterator[Row]:
         sample = [sys.executable, "-m", "charjax", "sample", str(saved), "--length=1"]
         commands = {"charjax": sample}
         if _HAS_TORCH:
-            import torch
+            import torch  # pyright: ignore[reportMissingImports]
 
             from benchmarks.torch_peer import CharModel
 
