@@ -1,6 +1,7 @@
 """Training, evaluation and sampling: contenders in turns, ratios of their times."""
 
 import contextlib
+import importlib
 import importlib.util
 import statistics
 from collections.abc import Iterator
@@ -45,7 +46,9 @@ def _train_row(cell: str, layers: int, hidden: int, rounds: int) -> Row:
             make = "benchmarks.torch_peer:train"
             workers["torch"] = Worker(make, **peer)
             workers["torch, 1 thread"] = Worker(make, threads=1, **peer)
-            workers["torch bf16"] = Worker(make, bfloat16=True, **peer)
+            torch_peer = importlib.import_module("benchmarks.torch_peer")
+            if torch_peer.has_bfloat16():
+                workers["torch bf16"] = Worker(make, bfloat16=True, **peer)
         for worker in workers.values():
             stack.enter_context(worker)
         seconds = take_turns(workers, rounds)

@@ -10,6 +10,11 @@ from benchmarks.workers import Turn
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
+def has_bfloat16() -> bool:
+    """Returns whether PyTorch's LSTM runs in bfloat16 on this CPU."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 class CharModel(nn.Module):
     """One-hot characters, recurrent layers, a linear read-out."""
 
