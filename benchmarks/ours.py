@@ -27,11 +27,7 @@ def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> 
         text = text_of(vocab, batch * length * 40)
         Path(folder, "input.txt").write_text(text)
         full = default_config()
-        full.data.dir, full.data.batch_size, full.data.seq_length = (
-            folder,
-            batch,
-            length,
-        )
+        full.data.update(dir=folder, batch_size=batch, seq_length=length)
         full.optimizer.name = "adam"
         for field, value in config.items():
             group, name = field.split("__")
@@ -41,9 +37,8 @@ def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> 
         params = setup.first_params(full, corpus.vocab)
         plan = setup.make_plan(full, corpus, params)
         state = setup.first_state(plan, params)
-        windows = [
-            plan.window(i, 8) for i in range(2)
-        ]  # in memory, as the text goes with its folder
+        # In memory, as the text goes with its folder.
+        windows = [plan.window(i, 8) for i in range(2)]
 
     def turn() -> None:
         nonlocal state

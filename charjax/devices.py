@@ -67,7 +67,11 @@ def keep_compilations() -> None:
     """
     if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
-    folder = cache_folder() / f"xla-{jaxlib.version.__version__}-{platform.node()}"
+    try:
+        caches = cache_folder()
+    except RuntimeError:  # the user has no home
+        return
+    folder = caches / f"xla-{jaxlib.version.__version__}-{platform.node()}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 

@@ -63,7 +63,7 @@ def unroll(
       (5, 2, 4)
     """
     native = recurrence_kernel(kernel, cell, dtype, z_TxBxGH)
-    if native is not None:
+    if native is not None and len(z_TxBxGH):  # after no step only the scan has a state
         return native(params, carry, z_TxBxGH)
     return _scan(cell, dtype, params, carry, z_TxBxGH)
 

@@ -9,7 +9,7 @@ from charjax import cells, devices, native
 from charjax.cells.base import DenseParams
 from charjax.cells.lstm import LSTMCarry
 from charjax.errors import ConfigError
-from charjax.model import ModelSpec
+from charjax.model import ModelSpec, initializers
 from charjax.recurrence import unroll
 
 needs_compiler = pytest.mark.skipif(
@@ -95,6 +95,16 @@ def test_a_batch_of_models_gives_what_each_gives_alone():
         alone = results(by_kernel, *[x[i] for x in stacked])
         for x, y in zip(together, alone, strict=True):
             np.testing.assert_allclose(x[i], y, rtol=1e-6, atol=1e-6)
+
+
+def test_after_no_step_the_state_is_the_one_before():
+    _, c_BxH, h_BxH, z_TxBxGH, *_ = inputs(1, 2, 8)
+    carry = LSTMCarry(jnp.float32(c_BxH), jnp.float32(h_BxH))
+    params = LSTM.init(jax.random.key(0), 3, 8, initializers("uniform"))
+    z = jnp.asarray(z_TxBxGH[:0], jnp.float32)
+    last, h_TxBxH = unroll(LSTM, "float32", params, carry, z)
+    assert h_TxBxH.shape == (0, 2, 8)
+    np.testing.assert_array_equal(last.c_BxH, carry.c_BxH)
 
 
 def test_without_a_compiler_the_scan_runs_unless_the_kernel_is_insisted_on(monkeypatch):

@@ -61,7 +61,7 @@ def problem() -> str | None:
             jax.ffi.register_ffi_target(target, handler, platform="cpu")
     except _BuildError as error:
         return str(error)
-    except (OSError, AttributeError, subprocess.TimeoutExpired) as error:
+    except (OSError, AttributeError, RuntimeError, subprocess.TimeoutExpired) as error:
         return f"the compiled library cannot be made or read: {error}"
     return None
 
@@ -96,10 +96,7 @@ def _backward(saved: Any, cotangents: Any) -> Any:
     state_BxH = _like(carry.c_BxH)
     call = jax.ffi.ffi_call(
         "charjax_lstm_backward",
-        (
-            jax.ShapeDtypeStruct(gates_TxBxGH.shape, gates_TxBxGH.dtype),
-            *[state_BxH] * 2,
-        ),
+        (_like(gates_TxBxGH), state_BxH, state_BxH),
         vmap_method="sequential",
         input_output_aliases={0: 0, 5: 1},
     )
