@@ -1,16 +1,13 @@
 """Products in the model's precision: float32, or bfloat16 summed up in float32."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Matmul
 
 DTYPES = ("float32", "bfloat16")
-
-
-def cast(x: jax.Array, dtype: str) -> jax.Array:
-    """Returns `x` as a factor of a product; in float32 it stays what it is."""
-    return x.astype(jnp.bfloat16) if dtype == "bfloat16" else x
 
 
 def matmul_in(dtype: str) -> Matmul:
@@ -22,37 +19,64 @@ def matmul_in(dtype: str) -> Matmul:
     Args:
       dtype: `'float32'` (products in the arrays' own type) or `'bfloat16'`.
     """
-    dot = _matmul_bfloat16 if dtype == "bfloat16" else jnp.matmul
 
     def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
         if jnp.issubdtype(x.dtype, jnp.integer):
             return jnp.take(w, x, axis=0)
-        return dot(x, w)
+        return _matmul(dtype, x, w)
 
     return matmul
 
 
-@jax.custom_vjp
-def _matmul_bfloat16(x: jax.Array, w: jax.Array) -> jax.Array:
-    x, w = cast(x, "bfloat16"), cast(w, "bfloat16")
-    return jnp.matmul(x, w, preferred_element_type=jnp.float32)
+def cast(x: jax.Array, dtype: str) -> jax.Array:
+    """Returns `x` as a factor of a product; in float32 it stays what it is."""
+    return x.astype(jnp.bfloat16) if dtype == "bfloat16" else x
 
 
-def _forward(x: jax.Array, w: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+def weight_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """Returns `dw = sum x^T dy` of `y = x @ w`, over all leading axes.
+
+    One product of two matrices as they lie in memory: for the derivative of a product
+    with leading axes XLA would first write both out transposed.
+
+    Args:
+      x: `x_...xD`.
+      dy: `dy_...xH`, of the same type; a sum of bfloat16 is float32.
+    """
+    x, dy = (factor.reshape(-1, factor.shape[-1]) for factor in (x, dy))
+    both_first = ((0,), (0,)), ((), ())
+    return jax.lax.dot_general(
+        x, dy, both_first, preferred_element_type=_sum_type(dy.dtype)
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _matmul(dtype: str, x: jax.Array, w: jax.Array) -> jax.Array:
+    x, w = cast(x, dtype), cast(w, dtype)
+    return jnp.matmul(x, w, preferred_element_type=_sum_type(x.dtype))
+
+
+def _forward(
+    dtype: str, x: jax.Array, w: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     # The empty arrays carry the factors' own types, which their derivatives take.
     types = jnp.zeros(0, x.dtype), jnp.zeros(0, w.dtype)
-    x, w = cast(x, "bfloat16"), cast(w, "bfloat16")
-    return _matmul_bfloat16(x, w), (x, w, *types)
+    x, w = cast(x, dtype), cast(w, dtype)
+    return _matmul(dtype, x, w), (x, w, *types)
 
 
 def _backward(
-    saved: tuple[jax.Array, ...], dy: jax.Array
+    dtype: str, saved: tuple[jax.Array, ...], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, w, x_type, w_type = saved
-    dy = cast(dy, "bfloat16")
-    dx = jnp.matmul(dy, w.T, preferred_element_type=jnp.float32)
-    dw = jnp.einsum("...d,...h->dh", x, dy, preferred_element_type=jnp.float32)
-    return dx.astype(x_type.dtype), dw.astype(w_type.dtype)
+    dy = cast(dy, dtype)
+    dx = jnp.matmul(dy, w.T, preferred_element_type=_sum_type(dy.dtype))
+    return dx.astype(x_type.dtype), weight_gradient(x, dy).astype(w_type.dtype)
 
 
-_matmul_bfloat16.defvjp(_forward, _backward)
+_matmul.defvjp(_forward, _backward)
+
+
+def _sum_type(dtype: jnp.dtype) -> jnp.dtype:
+    """Returns the type in which products of factors of this type are summed up."""
+    return jnp.dtype(jnp.float32) if dtype == jnp.bfloat16 else dtype

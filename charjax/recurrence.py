@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from charjax.cells.base import Carry, Cell, CellParams
 from charjax.devices import recurrence_kernel
-from charjax.precision import cast, matmul_in
+from charjax.precision import cast, matmul_in, weight_gradient
 
 
 def unroll(
@@ -118,9 +118,7 @@ def _backward(cell: Cell, dtype: str, saved: Any, cotangents: Any) -> Any:
     leaves, treedef = jax.tree.flatten(dparams)
     for leaf in xs:
         for x, dy in zip(xs[leaf], dtaps[leaf], strict=True):
-            leaves[leaf] += jnp.einsum(
-                "tbh,tbg->hg", x, cast(dy, dtype), preferred_element_type=dy.dtype
-            )
+            leaves[leaf] += weight_gradient(x, cast(dy, dtype))
     return jax.tree.unflatten(treedef, leaves), dcarry, dz_TxBxGH
 
 

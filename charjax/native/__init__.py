@@ -30,6 +30,7 @@ from charjax.cells import lstm
 from charjax.cells.base import Carry, CellParams, DenseParams
 from charjax.cells.lstm import LSTMCarry
 from charjax.files import cache_folder, replacing
+from charjax.precision import weight_gradient
 
 Unroll = Callable[[CellParams, Carry, jax.Array], tuple[Carry, jax.Array]]
 
@@ -98,19 +99,21 @@ def _backward(saved: Any, cotangents: Any) -> Any:
         "charjax_lstm_backward",
         (_like(gates_TxBxGH), state_BxH, state_BxH),
         vmap_method="sequential",
-        input_output_aliases={0: 0, 5: 1},
+        input_output_aliases={0: 0, 5: 1, 6: 2},
     )
     dz_TxBxGH, dc_BxH, dh_BxH = call(
         gates_TxBxGH,
         params.recurrent_HxGH,
         carry.c_BxH,
         c_TxBxH,
-        dh_TxBxH.at[-1].add(dcarry.h_BxH),
+        dh_TxBxH,
         dcarry.c_BxH,
+        dcarry.h_BxH,
     )
-    du_HxGH = jnp.einsum("tbh,tbg->hg", h_TxBxH[:-1], dz_TxBxGH[1:])
-    du_HxGH += carry.h_BxH.T @ dz_TxBxGH[0]
-    dparams = jax.tree.map(jnp.zeros_like, params)._replace(recurrent_HxGH=du_HxGH)
+    before_TxBxH = jnp.concatenate([carry.h_BxH[None], h_TxBxH[:-1]])
+    dparams = jax.tree.map(jnp.zeros_like, params)._replace(
+        recurrent_HxGH=weight_gradient(before_TxBxH, dz_TxBxGH)
+    )
     return dparams, LSTMCarry(dc_BxH, dh_BxH), dz_TxBxGH
 
 

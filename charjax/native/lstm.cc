@@ -243,7 +243,7 @@ ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer 
 
 ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
                     Buffer c_BxH, Buffer c_TxBxH, Buffer dh_TxBxH, Buffer dc_BxH,
-                    Result dz_TxBxGH, Result dc0_BxH, Result dh0_BxH) {
+                    Buffer dh_BxH, Result dz_TxBxGH, Result dc0_BxH, Result dh0_BxH) {
   const auto shape = gates_TxBxGH.dimensions();
   const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / 4;
   const Scratch packed = PackTransposed(pool, u_HxGH.typed_data(), hidden);
@@ -252,9 +252,11 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
   const float* dhs = dh_TxBxH.typed_data();
   float* dz = dz_TxBxGH->typed_data();
   float* dc = dc0_BxH->typed_data();  // at each step that of the step after it
-  float* dh0 = dh0_BxH->typed_data();
-  if (dc != dc_BxH.typed_data()) {
-    std::memcpy(dc, dc_BxH.typed_data(), batch * hidden * sizeof(float));
+  float* edge_dh = dh0_BxH->typed_data();  // first that after the last step
+  const size_t bytes = batch * hidden * sizeof(float);
+  if (dc != dc_BxH.typed_data()) std::memcpy(dc, dc_BxH.typed_data(), bytes);
+  if (edge_dh != dh_BxH.typed_data()) {
+    std::memcpy(edge_dh, dh_BxH.typed_data(), bytes);
   }
 
   InParallel(pool, batch, [&](int64_t begin, int64_t end) {
@@ -278,11 +280,12 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
               if (count <= 0) break;
               const int64_t at = (row + r) * hidden + unit;
               if (t < 0) {
-                Store(dh0 + at, acc[r][v], count);
+                Store(edge_dh + at, acc[r][v], count);
                 continue;
               }
               const int64_t gate = 4 * (now + (row + r) * hidden) + unit;
-              const Vec dh = acc[r][v] + Load(dhs + now + at, count);
+              Vec dh = acc[r][v] + Load(dhs + now + at, count);
+              if (t == steps - 1) dh += Load(edge_dh + at, count);
               const Vec i = Load(gates + gate, count);
               const Vec f = Load(gates + gate + hidden, count);
               const Vec g = Load(gates + gate + 2 * hidden, count);
@@ -320,6 +323,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(CharjaxLstmForward, Forward,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(CharjaxLstmBackward, Backward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
+                                  .Arg<Buffer>()
                                   .Arg<Buffer>()
                                   .Arg<Buffer>()
                                   .Arg<Buffer>()
