@@ -49,13 +49,14 @@ def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> 
     return turn
 
 
-def peak(*, size: int = 2048) -> Turn:
-    """Returns one product of two square matrices."""
+def peak(*, size: int, products: int) -> Turn:
+    """Returns so many products of two square matrices."""
     a = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)), jnp.float32)
     product = jax.jit(jnp.matmul)
 
     def turn() -> None:
-        product(a, a).block_until_ready()
+        for _ in range(products):
+            product(a, a).block_until_ready()
 
     return turn
 

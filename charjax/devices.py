@@ -3,7 +3,8 @@
 import functools
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import jax
@@ -44,8 +45,7 @@ def choose(kind: str) -> Any:
 def describe(device: Any) -> str:
     """Returns what a person calls the device."""
     if device.platform == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        return f"CPU ({cores or os.cpu_count()} cores)"
+        return f"CPU ({_num_cores()} cores)"
     return f"{device.platform.upper()} ({device.device_kind})"
 
 
@@ -127,12 +127,18 @@ def jit_forward(
 
     On CPU it is compiled at LLVM's second level of optimisation. The third, which is
     the default, takes longer to compile and makes a recurrence 1.1 to 1.7 times
-    slower. The device is looked up at each call, so that an import touches none.
+    slower. Vectors are as wide as the machine has them, 1.06 times as fast as half
+    that for one text. The device is looked up at each call, so that an import touches
+    none.
     """
+    for_cpu = {
+        "xla_backend_optimization_level": "2",
+        "xla_cpu_prefer_vector_width": "512",
+    }
 
     @functools.cache
     def compiled_for(kind: str) -> Callable[..., R]:
-        options = {"xla_backend_optimization_level": "2"} if kind == "cpu" else None
+        options = for_cpu if kind == "cpu" else None
         return jax.jit(
             function, static_argnames=static_argnames, compiler_options=options
         )
@@ -142,6 +148,41 @@ def jit_forward(
         return compiled_for(_platform())(*args, **kwargs)
 
     return call
+
+
+def num_shares(texts: int) -> int:
+    """Returns into how many shares to split texts that do not depend on each other.
+
+    XLA runs the small products of a step of a few texts on one core. So on CPU each
+    core takes a share, of eight texts at least, since a share reads all weights.
+    """
+    return max(1, min(_num_cores(), texts // 8)) if _platform() == "cpu" else 1
+
+
+def side_by_side(function: Callable[..., R], *shares: Sequence[Any]) -> list[R]:
+    """Returns `list(map(function, *shares))`, the calls in threads beside each other.
+
+    The threads have the caller's default device and precision, which JAX keeps by
+    thread.
+    """
+    if len(shares[0]) == 1:
+        return list(map(function, *shares))
+    config: Any = jax.config
+    device, is_double = config.jax_default_device, config.jax_enable_x64
+
+    def finish(*share: Any) -> R:
+        with jax.default_device(device), jax.enable_x64(is_double):
+            return jax.block_until_ready(function(*share))
+
+    with ThreadPoolExecutor(len(shares[0])) as threads:
+        return list(threads.map(finish, *shares))
+
+
+def _num_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _platform() -> str:

@@ -9,6 +9,7 @@ The noise of a character comes from the key and the character's position alone. 
 same arguments give the same text, and a shorter text is the beginning of a longer one.
 """
 
+import itertools
 import math
 import numbers
 from collections.abc import Iterator
@@ -20,14 +21,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from charjax import model
-from charjax.devices import jit_forward
+from charjax.devices import jit_forward, num_shares, side_by_side
 from charjax.errors import ConfigError
 from charjax.model import Params
 from charjax.scoring import State, check_temperature, read
 from charjax.text.vocab import OnUnknown
 
 _DRAWN_CHARACTERS = 1 << 9  # of each text, drawn in one call of the compiled function
-_NOISE = 1 << 19  # and at most so many numbers of noise for them
+_NOISE = 1 << 20  # and at most so many numbers of noise for them
 _FLAT = 1e30  # any temperature above draws the same, and noise beyond it is infinite
 
 
@@ -247,8 +248,11 @@ def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndar
         request.prime_ids[:, None], (request.prime_ids.size, num_texts)
     )
     state, _ = read(params, request.prime_ids)
-    state = _copies(state, num_texts)
-    piece = max(1, min(_DRAWN_CHARACTERS, _NOISE // state.logits_BxV.size))
+    num = num_shares(num_texts)
+    bounds = tuple(num_texts * share // num for share in range(num + 1))
+    states = [_copies(state, end - begin) for begin, end in itertools.pairwise(bounds)]
+    num_symbols = state.logits_BxV.shape[-1]
+    piece = max(1, min(_DRAWN_CHARACTERS, _NOISE // (num_texts * num_symbols)))
     drawn = 0
     while drawn < request.length:
         count, temperature = min(piece, request.length - drawn), request.temperature
@@ -256,11 +260,12 @@ def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndar
             # Where nothing was read all logits are equal, and noise alone decides.
             count, temperature = 1, 1.0
         positions_P = np.arange(drawn, drawn + piece, dtype=np.uint32)
-        noise_PxBxV = _noise(request.key, positions_P, *state.logits_BxV.shape)
-        state, ids_PxB = _draw_piece(
-            params, state, noise_PxBxV, count, temperature, request.cut
+        noises = _noise(request.key, positions_P, bounds, num_symbols)
+        draw = partial(
+            _draw_piece, params, count=count, temperature=temperature, cut=request.cut
         )
-        yield np.asarray(ids_PxB)[:count]
+        states, ids = zip(*side_by_side(draw, states, noises), strict=True)
+        yield np.concatenate(ids, axis=1)[:count]
         drawn += count
 
 
@@ -270,21 +275,31 @@ def _copies(state: State, num_texts: int) -> State:
     return jax.tree.map(lambda x_1: jnp.repeat(x_1, num_texts, axis=0), state)
 
 
-@partial(jit_forward, static_argnames=("num_texts", "num_symbols"))
+@partial(jit_forward, static_argnames=("bounds", "num_symbols"))
 def _noise(
-    key: jax.Array, positions_P: jax.Array, num_texts: int, num_symbols: int
-) -> jax.Array:
+    key: jax.Array, positions_P: jax.Array, bounds: tuple[int, ...], num_symbols: int
+) -> list[jax.Array]:
     """Returns noise_PxBxV, the Gumbel noise of each character at each position.
 
     Drawn for many positions at once, since in the loop it takes as long as the model.
+
+    Args:
+      key: the request's.
+      positions_P: of the characters in their text.
+      bounds: where the shares of the texts begin, and the last one ends.
+      num_symbols: V.
+
+    Returns:
+      An array a share.
     """
 
     def noise_at(position: jax.Array) -> jax.Array:
         return jax.random.gumbel(
-            jax.random.fold_in(key, position), (num_texts, num_symbols)
+            jax.random.fold_in(key, position), (bounds[-1], num_symbols)
         )
 
-    return jax.vmap(noise_at)(positions_P)
+    noise_PxBxV = jax.vmap(noise_at)(positions_P)
+    return [noise_PxBxV[:, slice(*share)] for share in itertools.pairwise(bounds)]
 
 
 @jit_forward
