@@ -108,7 +108,7 @@ def _novel(args: argparse.Namespace) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    from charjax import checkpoint
+    from charjax import cells, checkpoint, devices
     from charjax.config import flatten
     from charjax.model import num_parameters
     from charjax.training.records import bits
@@ -124,6 +124,9 @@ def _inspect(args: argparse.Namespace) -> None:
         in_bits = f"{bits(record.loss):.4f} bits"
         print(f"loss         {record.loss:.4f} nats/char ({name}), {in_bits}")
     print(f"vocabulary   {len(params.vocab)} symbols: {params.vocab.symbols!r}")
+    spec = params.spec
+    kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+    print(f"kernel       {kernel} on this machine")
     print(f"parameters   {sum(parts.values()):,}")
     for part, size in parts.items():
         print(f"  {part:<11}{size:,}")

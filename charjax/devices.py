@@ -3,7 +3,7 @@
 import functools
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -76,24 +76,24 @@ def keep_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def recurrence_kernel(
-    kernel: str, cell: Cell, dtype: str, z_TxBxGH: Any
-) -> native.Unroll | None:
-    """Returns the compiled recurrence to use for a cell, or None for `jax.lax.scan`.
+def find_kernel(
+    kernel: str, cell: Cell, dtype: str, arrays: Iterable[Any]
+) -> native.Kernel | None:
+    """Returns the compiled kernel to use for a cell, or None for JAX's own loops.
 
     Args:
       kernel: `'auto'` for the compiled one where there is one for the cell, on a CPU,
         in float32; `'scan'` for the other; `'native'` to insist on the compiled one.
       cell: the cell.
       dtype: the precision of its products.
-      z_TxBxGH: its projected input.
+      arrays: what it would work on.
 
     Raises:
       ConfigError: the compiled one is insisted on, and not to be had.
     """
-    obstacle = _obstacle(kernel, cell, dtype, getattr(z_TxBxGH, "dtype", None))
+    obstacle = _obstacle(kernel, cell, dtype, {array.dtype for array in arrays})
     if obstacle is None:
-        return native.UNROLLS[cell.step]
+        return native.KERNELS[cell.step]
     if kernel == "native":
         raise ConfigError(
             f"model.kernel=native cannot be had: {obstacle}; use model.kernel=auto"
@@ -101,21 +101,41 @@ def recurrence_kernel(
     return None
 
 
+def find_drawing_kernel(
+    kernel: str, cell: Cell, dtype: str, weights: Sequence[jax.Array], texts: int
+) -> native.Kernel | None:
+    """Returns the compiled kernel to draw texts with, or None for JAX's own loop.
+
+    Args:
+      kernel: as for `find_kernel`; but `'auto'` leaves to JAX a few texts of a large
+        model, since one core alone reads all its weights for each character of a text,
+        where XLA has all cores read them.
+      cell: the cell.
+      dtype: the precision of its products.
+      weights: the model's.
+      texts: how many are drawn at once.
+    """
+    is_large = sum(array.nbytes for array in weights) > 2**21
+    if kernel == "auto" and is_large and texts < 8:
+        return None
+    return find_kernel(kernel, cell, dtype, weights)
+
+
 def describe_kernel(kernel: str, cell: Cell, dtype: str) -> str:
-    """Returns which kernel `recurrence_kernel` finds for float32 weights, and why."""
-    obstacle = _obstacle(kernel, cell, dtype, np.float32)
+    """Returns which kernel `find_kernel` finds for float32 weights, and why."""
+    obstacle = _obstacle(kernel, cell, dtype, {np.dtype(np.float32)})
     return "native" if obstacle is None else f"scan ({obstacle})"
 
 
-def _obstacle(kernel: str, cell: Cell, dtype: str, weights: Any) -> str | None:
-    """Returns what stands against the compiled recurrence, or None."""
+def _obstacle(kernel: str, cell: Cell, dtype: str, types: set[Any]) -> str | None:
+    """Returns what stands against the compiled kernel, or None."""
     if kernel == "scan":
         return "as model.kernel says"
     if _platform() != "cpu":
         return "the device is no CPU"
-    if cell.step not in native.UNROLLS:
+    if cell.step not in native.KERNELS:
         return "none is compiled for this cell"
-    if dtype != "float32" or weights != np.float32:
+    if dtype != "float32" or types != {np.dtype(np.float32)}:
         return "none is compiled but for float32"
     return native.problem()
 

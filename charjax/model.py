@@ -39,7 +39,7 @@ class ModelSpec:
       dtype: precision of the products, `'float32'` or `'bfloat16'`; weights and
         states are float32 in both.
       kernel: what runs the recurrence, `'auto'`, `'scan'` or `'native'` (see
-        `charjax.devices.recurrence_kernel`); no checkpoint keeps it.
+        `charjax.devices.find_kernel`); no checkpoint keeps it.
 
     Raises:
       ConfigError: a value is out of range, or two do not go together.
@@ -315,11 +315,25 @@ def run_layers(
 
 def read_out(params: Params, h: jax.Array) -> jax.Array:
     """Returns the logits `h W + b` for outputs of the last layer, any leading axes."""
-    kernel = params.readout_HxV
-    if kernel is None:
-        assert params.embedding_VxE is not None
-        kernel = params.embedding_VxE.T
-    return matmul_in(params.spec.dtype)(h, kernel) + params.readout_bias_V
+    weights_HxV = readout_weights(params)
+    return matmul_in(params.spec.dtype)(h, weights_HxV) + params.readout_bias_V
+
+
+def readout_weights(params: Params) -> jax.Array:
+    """Returns the read-out's `weights_HxV`; where it is tied, the embedding's."""
+    if params.readout_HxV is not None:
+        return params.readout_HxV
+    assert params.embedding_VxE is not None
+    return params.embedding_VxE.T
+
+
+def first_inputs(params: Params) -> Any:
+    """Returns the first layer's projected input for each character, `z_VxGH`."""
+    x = params.embedding_VxE
+    if x is None:
+        x = jnp.arange(len(params.vocab))
+    project = cells.get(params.spec.cell).project
+    return project(params.layers[0], x, matmul_in(params.spec.dtype))
 
 
 def step(params: Params, ids_B: jax.Array, carry: Carry) -> tuple[jax.Array, Carry]:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Carry, Cell, CellParams
-from charjax.devices import recurrence_kernel
+from charjax.devices import find_kernel
 from charjax.precision import cast, matmul_in, weight_gradient
 
 
@@ -45,7 +45,7 @@ def unroll(
       params: the cell's weights.
       carry: its state before the first step.
       z_TxBxGH: `cell.project(params, x_TxBxD, matmul)`.
-      kernel: what runs it, see `charjax.devices.recurrence_kernel`.
+      kernel: what runs it, see `charjax.devices.find_kernel`.
 
     Returns:
       The state after the last step, and the outputs `h_TxBxH`.
@@ -62,9 +62,10 @@ def unroll(
       >>> h.shape
       (5, 2, 4)
     """
-    native = recurrence_kernel(kernel, cell, dtype, z_TxBxGH)
-    if native is not None and len(z_TxBxGH):  # after no step only the scan has a state
-        return native(params, carry, z_TxBxGH)
+    compiled = find_kernel(kernel, cell, dtype, jax.tree.leaves(z_TxBxGH))
+    # After no step only the scan has a state.
+    if compiled is not None and len(z_TxBxGH):
+        return compiled.unroll(params, carry, z_TxBxGH)
     return _scan(cell, dtype, params, carry, z_TxBxGH)
 
 

@@ -14,14 +14,19 @@ import math
 import numbers
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from charjax import model
-from charjax.devices import jit_forward, num_shares, side_by_side
+from charjax import cells, model, native
+from charjax.devices import (
+    find_drawing_kernel,
+    jit_forward,
+    num_shares,
+    side_by_side,
+)
 from charjax.errors import ConfigError
 from charjax.model import Params
 from charjax.scoring import State, check_temperature, read
@@ -248,7 +253,15 @@ def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndar
         request.prime_ids[:, None], (request.prime_ids.size, num_texts)
     )
     state, _ = read(params, request.prime_ids)
-    num = num_shares(num_texts)
+    spec = params.spec
+    cell, weights = cells.get(spec.cell), jax.tree.leaves(params)
+    kernel = find_drawing_kernel(spec.kernel, cell, spec.dtype, weights, num_texts)
+    if kernel is None or request.cut is not None:
+        draw = partial(_draw_piece, params, cut=request.cut)
+        num = num_shares(num_texts)
+    else:
+        draw = partial(_draw_compiled, _pack(params, kernel=kernel), kernel=kernel)
+        num = 1  # it shares the texts among the cores itself
     bounds = tuple(num_texts * share // num for share in range(num + 1))
     states = [_copies(state, end - begin) for begin, end in itertools.pairwise(bounds)]
     num_symbols = state.logits_BxV.shape[-1]
@@ -261,10 +274,8 @@ def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndar
             count, temperature = 1, 1.0
         positions_P = np.arange(drawn, drawn + piece, dtype=np.uint32)
         noises = _noise(request.key, positions_P, bounds, num_symbols)
-        draw = partial(
-            _draw_piece, params, count=count, temperature=temperature, cut=request.cut
-        )
-        states, ids = zip(*side_by_side(draw, states, noises), strict=True)
+        draw_next = partial(draw, count=count, temperature=temperature)
+        states, ids = zip(*side_by_side(draw_next, states, noises), strict=True)
         yield np.concatenate(ids, axis=1)[:count]
         drawn += count
 
@@ -327,6 +338,30 @@ def _draw_piece(
 
     ids_PxB = jnp.zeros(noise_PxBxV.shape[:2], jnp.int32)
     return jax.lax.fori_loop(0, count, draw_one, (state, ids_PxB))
+
+
+@partial(jit_forward, static_argnames=("kernel",))
+def _pack(params: Params, *, kernel: native.Kernel) -> Any:
+    """Returns the weights as the compiled kernel reads them."""
+    z_VxGH, readout_HxV = model.first_inputs(params), model.readout_weights(params)
+    return kernel.pack(params.layers, z_VxGH, readout_HxV, params.readout_bias_V)
+
+
+@partial(jit_forward, static_argnames=("kernel",))
+def _draw_compiled(
+    weights: Any,
+    state: State,
+    noise_PxBxV: jax.Array,
+    *,
+    count: int,
+    temperature: float,
+    kernel: native.Kernel,
+) -> tuple[State, jax.Array]:
+    """Does what `_draw_piece` does, where every character may be drawn."""
+    carry, logits_BxV, ids_PxB = kernel.draw(
+        weights, state.carry, state.logits_BxV, noise_PxBxV, count, temperature
+    )
+    return State(carry, logits_BxV), ids_PxB
 
 
 def _without_unlikely(

@@ -1,6 +1,7 @@
 """The command line, on a small untrained model, and its one-line errors."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -167,6 +168,7 @@ def test_inspect_shows_parameters_config_and_losses(cv, run):
     assert status == 0
     for part in (f"{total:,}", "model.cell = 'lstm'", "1.2500 nats", "10 symbols"):
         assert part in out
+    assert re.search(r"^kernel +(native|scan)", out, re.MULTILINE)
 
 
 def test_novel_shows_the_share_of_new_substrings(run, tmp_path):

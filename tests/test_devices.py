@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from charjax import devices
@@ -24,6 +26,32 @@ def test_only_the_cpu_gets_options(platform, has_options, monkeypatch):
 def test_a_jitted_function_gives_what_the_plain_one_gives():
     power = devices.jit_forward(lambda x, n: x**n, static_argnames=("n",))
     assert [power(3.0, n=1), power(3.0, n=2)] == [3, 9]
+
+
+def test_calls_beside_each_other_see_the_callers_precision_and_device():
+    def add(x, y):
+        device = jax.config.jax_default_device
+        return float(x + y), jnp.asarray(1.5).dtype, device
+
+    device = jax.devices()[0]
+    with jax.enable_x64(True), jax.default_device(device):
+        results = devices.side_by_side(add, [1, 2, 3], [10, 20, 30])
+    assert [total for total, *_ in results] == [11, 22, 33]
+    assert {(dtype, device) for _, dtype, device in results} == {
+        (np.dtype("float64"), device)
+    }
+
+
+@pytest.mark.parametrize(
+    ("platform", "texts", "shares"),
+    [("cpu", 1, 1), ("cpu", 15, 1), ("cpu", 16, 2), ("cpu", 640, 4), ("gpu", 640, 1)],
+)
+def test_texts_are_shared_among_the_cores_of_a_cpu(
+    platform, texts, shares, monkeypatch
+):
+    monkeypatch.setattr(devices, "_platform", lambda: platform)
+    monkeypatch.setattr(devices, "_num_cores", lambda: 4)
+    assert devices.num_shares(texts) == shares
 
 
 def test_importing_the_library_touches_no_device():

@@ -1,16 +1,18 @@
-"""The compiled recurrence: the scan's numbers in double precision, and its absence."""
+"""The compiled kernels: the numbers of JAX's loops, and their absence."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from charjax import cells, devices, native
+from charjax import cells, devices, native, sampling
 from charjax.cells.base import DenseParams
 from charjax.cells.lstm import LSTMCarry
 from charjax.errors import ConfigError
 from charjax.model import ModelSpec, initializers
 from charjax.recurrence import unroll
+from charjax.scoring import read
+from tests import models
 
 needs_compiler = pytest.mark.skipif(
     bool(native.problem()), reason=f"no compiled library: {native.problem()}"
@@ -97,6 +99,44 @@ def test_a_batch_of_models_gives_what_each_gives_alone():
             np.testing.assert_allclose(x[i], y, rtol=1e-6, atol=1e-6)
 
 
+# A last vector of one unit; more texts than a block has rows; an odd vocabulary.
+@needs_compiler
+@pytest.mark.parametrize(
+    ("fields", "texts"),
+    [
+        ({"num_layers": 1, "hidden_size": 17}, 1),
+        ({"num_layers": 3, "hidden_size": 5}, 23),
+        ({"num_layers": 2, "hidden_size": 32, "embedding_size": 32, "tied": True}, 16),
+        ({"num_layers": 2, "hidden_size": 6, "embedding_size": 3}, 2),
+    ],
+)
+def test_drawing_equals_the_loop_in_its_characters_logits_and_state(fields, texts):
+    params = models.make(**fields)
+    state, _ = read(params, params.vocab.encode("badge"))
+    state = sampling._copies(state, texts)
+    noise = sampling._noise(jax.random.key(7), np.arange(9), (0, texts), 7)[0]
+    kernel = native.KERNELS[LSTM.step]
+    weights = sampling._pack(params, kernel=kernel)
+    drawn = {"count": 6, "temperature": 0.7}
+    got = sampling._draw_compiled(weights, state, noise, kernel=kernel, **drawn)
+    expected = sampling._draw_piece(params, state, noise, cut=None, **drawn)
+    np.testing.assert_array_equal(got[1], expected[1])
+    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
+
+
+@needs_compiler
+def test_a_few_texts_of_a_large_model_are_drawn_by_jax_unless_insisted():
+    weights = [jnp.zeros((600, 1000), jnp.float32)]
+
+    def find(kernel, texts):
+        return devices.find_drawing_kernel(kernel, LSTM, "float32", weights, texts)
+
+    assert find("auto", 7) is None
+    assert find("scan", 8) is None
+    assert find("auto", 8) is find("native", 1) is native.KERNELS[LSTM.step]
+
+
 def test_after_no_step_the_state_is_the_one_before():
     _, c_BxH, h_BxH, z_TxBxGH, *_ = inputs(1, 2, 8)
     carry = LSTMCarry(jnp.float32(c_BxH), jnp.float32(h_BxH))
@@ -147,7 +187,7 @@ def test_what_the_kernel_cannot_do_the_scan_does(
     monkeypatch.setattr(devices, "_platform", lambda: platform)
     monkeypatch.setattr(native, "problem", lambda: pytest.fail("not even looked for"))
     z_TxBxGH = jnp.zeros((2, 1, 4))
-    assert devices.recurrence_kernel(kernel, cells.get(cell), dtype, z_TxBxGH) is None
+    assert devices.find_kernel(kernel, cells.get(cell), dtype, [z_TxBxGH]) is None
     assert devices.describe_kernel(kernel, cells.get(cell), dtype).startswith("scan (")
 
 

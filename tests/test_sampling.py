@@ -49,6 +49,13 @@ def assert_drawn_from(probabilities, drawn):
     assert misfit < len(expected) + 5 * math.sqrt(2 * len(expected))
 
 
+def test_texts_shared_among_cores_equal_those_drawn_together(monkeypatch):
+    params = make(cell="gru")
+    together = charjax.sample(params, "cab", length=20, num_samples=7)
+    monkeypatch.setattr(sampling, "num_shares", lambda texts: 3)
+    assert charjax.sample(params, "cab", length=20, num_samples=7) == together
+
+
 def drawn_after(params, prime, count=4000, length=1, **options):
     texts = charjax.sample(params, prime, num_samples=count, length=length, **options)
     return [text[len(prime) :] for text in texts]
@@ -224,11 +231,13 @@ def test_text_after_a_prime_of_many_pieces_equals_the_slow_loops():
     assert charjax.sample(params, prime, length=5) == expected
 
 
-def test_no_value_compiles_anew():
-    params, others = make(hidden_size=5), make(1, hidden_size=5)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_no_value_compiles_anew(cell):
+    fields = {"cell": cell, "hidden_size": 5}
+    params, others = make(**fields), make(1, **fields)
     with compilations() as compiled:
         charjax.sample(params, "abc", length=3)
-    assert sum("_draw_piece" in name for name in compiled) == 1
+    assert sum("_draw_" in name for name in compiled) == 1
     with compilations() as compiled:
         for prime, length, temperature in [
             ("a", 700, 0.3),

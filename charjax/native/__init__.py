@@ -1,11 +1,11 @@
-"""Compiled recurrences for CPU, built on the machine where there is a C++ compiler.
+"""Compiled kernels for CPU, built on the machine where there is a C++ compiler.
 
 `jax.lax.scan` over a small product leaves a CPU half idle: it packs the weights anew
 in every step, and its threads meet in every step. A kernel runs a share of the batch
-through all time steps on each core instead. It takes the place of the scan in
-`charjax.recurrence.unroll`, gives the same numbers up to rounding, and is
-differentiable in reverse mode, once. What it cannot do (another cell, precision or
-device) the scan does.
+through all time steps on each core instead. One takes the place of the scan in
+`charjax.recurrence.unroll`, and is differentiable in reverse mode, once; another that
+of the loop in `charjax.sampling`. They give the same numbers up to rounding. What they
+cannot do (another cell, precision or device) JAX does.
 
 The library is compiled for this CPU when it is first wanted, which takes some seconds,
 and kept in the user's cache folder.
@@ -18,9 +18,9 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +32,31 @@ from charjax.cells.lstm import LSTMCarry
 from charjax.files import cache_folder, replacing
 from charjax.precision import weight_gradient
 
-Unroll = Callable[[CellParams, Carry, jax.Array], tuple[Carry, jax.Array]]
+
+class Kernel(NamedTuple):
+    """What is compiled for a cell.
+
+    Attributes:
+      unroll: as `charjax.recurrence.unroll`, `(params, carry, z_TxBxGH) -> (carry, h)`.
+      pack: `(layers, z_VxGH, readout_HxV, bias_V) -> weights`, a model's weights in
+        the order in which `draw` reads them; z is the first layer's projected input
+        for each character.
+      draw: `(weights, carry, logits_BxV, noise_PxBxV, count, temperature)
+        -> (carry, logits_BxV, ids_PxB)`, the first `count` characters of each text as
+        in `charjax.sampling`, and the state and logits after them.
+    """
+
+    unroll: Callable[[CellParams, Carry, jax.Array], tuple[Carry, jax.Array]]
+    pack: Callable[[Sequence[CellParams], jax.Array, jax.Array, jax.Array], Any]
+    draw: Callable[..., tuple[Carry, jax.Array, jax.Array]]
+
 
 _SOURCE = Path(__file__).with_name("lstm.cc")
 _TARGETS = {
     "charjax_lstm_forward": "CharjaxLstmForward",
     "charjax_lstm_backward": "CharjaxLstmBackward",
+    "charjax_lstm_pack": "CharjaxLstmPack",
+    "charjax_lstm_draw": "CharjaxLstmDraw",
 }
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared")
 
@@ -71,7 +90,7 @@ def problem() -> str | None:
 def unroll_lstm(
     params: DenseParams, carry: LSTMCarry, z_TxBxGH: jax.Array
 ) -> tuple[LSTMCarry, jax.Array]:
-    """Returns what `recurrence.unroll` does for an LSTM, in float32 on CPU."""
+    """Returns what `Kernel.unroll` says, for an LSTM."""
     return _forward(params, carry, z_TxBxGH)[0]
 
 
@@ -123,8 +142,77 @@ def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
 
 unroll_lstm.defvjp(_forward, _backward)
 
+
+class LSTMWeights(NamedTuple):
+    """A model as `draw_lstm` reads it.
+
+    Attributes:
+      z_VxGH: the first layer's projected input, by character.
+      packed: all layers' weights, the lowest first, in panels as wide as the machine's
+        vectors.
+      bias_LxGH: all layers' biases; the first layer's is in z already.
+      readout_HxV: weights of the read-out.
+      bias_V: its bias.
+    """
+
+    z_VxGH: jax.Array
+    packed: jax.Array
+    bias_LxGH: jax.Array
+    readout_HxV: jax.Array
+    bias_V: jax.Array
+
+
+def pack_lstm(
+    layers: Sequence[DenseParams],
+    z_VxGH: jax.Array,
+    readout_HxV: jax.Array,
+    bias_V: jax.Array,
+) -> LSTMWeights:
+    """Returns what `Kernel.pack` says, for LSTMs."""
+    first, *others = layers
+    weights = [first.recurrent_HxGH]
+    weights += [jnp.vstack([x.input_DxGH, x.recurrent_HxGH]) for x in others]
+    hidden = len(first.recurrent_HxGH)
+    widest = 16 * -(-hidden // 16)  # room for whole vectors, the widest of 16 numbers
+    packed = [
+        jax.ffi.ffi_call(
+            "charjax_lstm_pack",
+            jax.ShapeDtypeStruct((len(w_KxGH) * 4 * widest,), w_KxGH.dtype),
+        )(w_KxGH)
+        for w_KxGH in weights
+    ]
+    bias_LxGH = jnp.stack([layer.bias_GH for layer in layers])
+    return LSTMWeights(z_VxGH, jnp.concatenate(packed), bias_LxGH, readout_HxV, bias_V)
+
+
+def draw_lstm(
+    weights: LSTMWeights,
+    carry: Sequence[LSTMCarry],
+    logits_BxV: jax.Array,
+    noise_PxBxV: jax.Array,
+    count: jax.Array,
+    temperature: jax.Array,
+) -> tuple[tuple[LSTMCarry, ...], jax.Array, jax.Array]:
+    """Returns what `Kernel.draw` says, for LSTMs."""
+    state_Lx2xBxH = jnp.stack([jnp.stack(layer) for layer in carry])
+    ids_PxB = jax.ShapeDtypeStruct(noise_PxBxV.shape[:2], jnp.int32)
+    call = jax.ffi.ffi_call(
+        "charjax_lstm_draw",
+        (ids_PxB, _like(logits_BxV), _like(state_Lx2xBxH)),
+    )
+    ids_PxB, logits_BxV, state_Lx2xBxH = call(
+        jnp.int32(count),
+        jnp.float32(temperature),
+        noise_PxBxV,
+        logits_BxV,
+        state_Lx2xBxH,
+        *weights,
+    )
+    return tuple(LSTMCarry(*layer) for layer in state_Lx2xBxH), logits_BxV, ids_PxB
+
+
 # By the function that takes a step, so that a cell with other first weights has it too.
-UNROLLS: dict[Any, Unroll] = {lstm.step: unroll_lstm}
+KERNELS: dict[Any, Kernel] = {lstm.step: Kernel(unroll_lstm, pack_lstm, draw_lstm)}
 
 
 def _library_path() -> Path:

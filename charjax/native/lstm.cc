@@ -1,10 +1,11 @@
-// The recurrence of an LSTM layer on CPU: all time steps of a share of the batch, per
-// thread, with the gates' nonlinearities in the epilogue of the recurrent product.
+// LSTM layers on CPU: all time steps of a share of the batch, per thread, with the
+// gates' nonlinearities in the epilogue of the products. Forward and Backward run one
+// layer over a text, Draw all layers over the text that they write.
 //
 // Threads share no state, so that they meet once a call and not once a time step. The
-// weights are packed once a call into panels that the inner loop reads in order; what
-// XLA's own loop cannot keep from one step to the next. The equations are in
-// charjax/cells/lstm.py; a row is one text of the batch.
+// weights are packed once into panels that the inner loop reads in order; what XLA's
+// own loop cannot keep from one step to the next. The equations are in
+// charjax/cells/lstm.py and charjax/sampling.py; a row is one text of the batch.
 
 #include <algorithm>
 #include <atomic>
@@ -25,18 +26,20 @@ namespace {
 
 namespace ffi = xla::ffi;
 using Buffer = ffi::Buffer<ffi::F32>;
+using Integers = ffi::Buffer<ffi::S32>;
 using Result = ffi::Result<Buffer>;
 
-// A vector of the widest kind the machine has, and of how many rows a product with two
-// of them fits its registers.
+// A vector of the widest kind the machine has, and how many sums of them fit its
+// registers.
 #if defined(__AVX512F__)
-constexpr int kWidth = 16, kRows = 12;
+constexpr int kWidth = 16, kSums = 24;
 #elif defined(__AVX__)
-constexpr int kWidth = 8, kRows = 6;
+constexpr int kWidth = 8, kSums = 12;
 #else
-constexpr int kWidth = 4, kRows = 6;
+constexpr int kWidth = 4, kSums = 12;
 #endif
-constexpr int kPair = 2;  // vectors side by side in a panel
+constexpr int kGates = 4;
+constexpr int kPair = 2;  // vectors side by side in a panel that many rows share
 typedef float Vec __attribute__((vector_size(4 * kWidth), aligned(4), may_alias));
 
 inline Vec Load(const float* from, int count) {
@@ -74,37 +77,41 @@ inline Vec Tanh(Vec x) {
 
 inline Vec Sigmoid(Vec x) { return 0.5f * Tanh(0.5f * x) + 0.5f; }
 
-// acc += x @ panel, for kCount rows of x that lie `stride` apart.
-template <int kCount>
-inline void Multiply(Vec (&acc)[kCount][kPair], const float* x, int64_t stride,
+// sums += x @ panel, for kCount rows of x that lie `stride` apart, and a panel of so
+// many vectors side by side.
+template <int kCount, int kVectors>
+inline void Multiply(Vec (&sums)[kCount][kVectors], const float* x, int64_t stride,
                      const float* panel, int64_t depth) {
 #pragma GCC unroll 4
-  for (int64_t k = 0; k < depth; ++k, panel += kPair * kWidth) {
-    Vec first = *reinterpret_cast<const Vec*>(panel);
-    Vec second = *reinterpret_cast<const Vec*>(panel + kWidth);
+  for (int64_t k = 0; k < depth; ++k, panel += kVectors * kWidth) {
+    Vec weights[kVectors];
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      weights[v] = *reinterpret_cast<const Vec*>(panel + v * kWidth);
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < kCount; ++r) {
       const float x_rk = x[r * stride + k];
-      acc[r][0] += x_rk * first;
-      acc[r][1] += x_rk * second;
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += x_rk * weights[v];
     }
   }
 }
 
-// Calls f(first row, count) for blocks of at most kRows rows, as equal as can be: a
+// Calls f(first row, count) for blocks of at most kMost rows, as equal as can be: a
 // small one would leave the pipelines half empty.
-template <int kCount = kRows, typename F>
+template <int kCount, typename F>
 inline void CallBlock(int64_t row, int64_t count, const F& f) {
   if (count == kCount) return f(row, std::integral_constant<int, kCount>());
   if constexpr (kCount > 1) CallBlock<kCount - 1>(row, count, f);
 }
 
-template <typename F>
+template <int kMost, typename F>
 inline void ForBlocks(int64_t begin, int64_t end, const F& f) {
-  const int64_t rows = end - begin, blocks = (rows + kRows - 1) / kRows;
+  const int64_t rows = end - begin, blocks = (rows + kMost - 1) / kMost;
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t row = rows * i / blocks;
-    CallBlock(begin + row, rows * (i + 1) / blocks - row, f);
+    CallBlock<kMost>(begin + row, rows * (i + 1) / blocks - row, f);
   }
 }
 
@@ -145,26 +152,25 @@ struct FlushDenormals {
 
 using Scratch = std::unique_ptr<float[]>;
 
-// Panel p holds, for each of the H rows of U, gates i and f of kWidth units, and after
-// these, for each row again, gates g and o.
-Scratch PackByGate(ffi::ThreadPool& pool, const float* u, int64_t hidden) {
-  const int64_t panels = (hidden + kWidth - 1) / kWidth, size = hidden * 4 * kWidth;
-  Scratch packed(new float[panels * size]);
-  InParallel(pool, panels, [&](int64_t begin, int64_t end) {
-    float* to = packed.get() + begin * size;
-    for (int64_t p = begin; p < end; ++p) {
-      const int count = std::min<int64_t>(kWidth, hidden - p * kWidth);
-      for (int pair = 0; pair < 4; pair += kPair) {
-        for (int64_t k = 0; k < hidden; ++k) {
-          for (int g = pair; g < pair + kPair; ++g, to += kWidth) {
-            *reinterpret_cast<Vec*>(to) =
-                Load(u + (k * 4 + g) * hidden + p * kWidth, count);
+// Packs a matrix with the gates side by side. For each kWidth units there is a panel
+// for every kTogether gates, one after the other, with these gates for each row.
+template <int kTogether>
+void PackByGate(ffi::ThreadPool& pool, const float* w, int64_t rows, int64_t hidden,
+                float* packed) {
+  InParallel(pool, (hidden + kWidth - 1) / kWidth, [&](int64_t begin, int64_t end) {
+    float* to = packed + begin * rows * kGates * kWidth;
+    for (int64_t unit = begin * kWidth; unit < end * kWidth; unit += kWidth) {
+      const int count = std::min<int64_t>(kWidth, hidden - unit);
+      for (int first = 0; first < kGates; first += kTogether) {
+        for (int64_t k = 0; k < rows; ++k) {
+          for (int g = first; g < first + kTogether; ++g, to += kWidth) {
+            const float* from = w + (k * kGates + g) * hidden + unit;
+            *reinterpret_cast<Vec*>(to) = Load(from, count);
           }
         }
       }
     }
   });
-  return packed;
 }
 
 // Panel p holds, for each of the 4H columns of U, kPair * kWidth of its rows.
@@ -189,12 +195,22 @@ Scratch PackTransposed(ffi::ThreadPool& pool, const float* u, int64_t hidden) {
   return packed;
 }
 
+// The gates of kWidth units before their nonlinearities, put through these, and the
+// units' next state.
+inline void Step(Vec (&gates)[kGates], Vec& c, Vec& h) {
+  auto& [i, f, g, o] = gates;
+  i = Sigmoid(i), f = Sigmoid(f), g = Tanh(g), o = Sigmoid(o);
+  c = f * c + i * g;
+  h = o * Tanh(c);
+}
+
 ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer c_BxH,
                    Buffer h_BxH, Result gates_TxBxGH, Result c_TxBxH,
                    Result h_TxBxH) {
   const auto shape = z_TxBxGH.dimensions();
-  const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / 4;
-  const Scratch packed = PackByGate(pool, u_HxGH.typed_data(), hidden);
+  const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / kGates;
+  const Scratch packed(new float[kGates * hidden * (hidden + kWidth)]);
+  PackByGate<kPair>(pool, u_HxGH.typed_data(), hidden, hidden, packed.get());
   const float* z = z_TxBxGH.typed_data();
   float* gates = gates_TxBxGH->typed_data();
   float* cs = c_TxBxH->typed_data();
@@ -208,11 +224,13 @@ ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer 
       const float* last_c = t ? cs + before : c_BxH.typed_data();
       for (int64_t unit = 0; unit < hidden; unit += kWidth) {
         const int count = std::min<int64_t>(kWidth, hidden - unit);
-        const float* panel = packed.get() + unit * hidden * 4;
-        ForBlocks(begin, end, [&](int64_t row, auto rows) {
+        const float* panel = packed.get() + unit * hidden * kGates;
+        // Two gates at a time: more rows fit the registers, so the panels are read
+        // less often.
+        ForBlocks<kSums / kPair>(begin, end, [&](int64_t row, auto rows) {
           Vec i_f[rows()][kPair], g_o[rows()][kPair];
           for (int r = 0; r < rows(); ++r) {
-            const float* from = z + 4 * (now + (row + r) * hidden) + unit;
+            const float* from = z + kGates * (now + (row + r) * hidden) + unit;
             i_f[r][0] = Load(from, count);
             i_f[r][1] = Load(from + hidden, count);
             g_o[r][0] = Load(from + 2 * hidden, count);
@@ -223,16 +241,13 @@ ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer 
           Multiply<rows()>(g_o, x, hidden, panel + kPair * kWidth * hidden, hidden);
           for (int r = 0; r < rows(); ++r) {
             const int64_t at = (row + r) * hidden + unit;
-            const Vec i = Sigmoid(i_f[r][0]), f = Sigmoid(i_f[r][1]);
-            const Vec g = Tanh(g_o[r][0]), o = Sigmoid(g_o[r][1]);
-            const Vec c = f * Load(last_c + at, count) + i * g;
+            Vec opened[kGates] = {i_f[r][0], i_f[r][1], g_o[r][0], g_o[r][1]};
+            Vec c = Load(last_c + at, count), h;
+            Step(opened, c, h);
             Store(cs + now + at, c, count);
-            Store(hs + now + at, o * Tanh(c), count);
-            float* to = gates + 4 * (now + (row + r) * hidden) + unit;
-            Store(to, i, count);
-            Store(to + hidden, f, count);
-            Store(to + 2 * hidden, g, count);
-            Store(to + 3 * hidden, o, count);
+            Store(hs + now + at, h, count);
+            float* to = gates + kGates * (now + (row + r) * hidden) + unit;
+            for (int g = 0; g < kGates; ++g) Store(to + g * hidden, opened[g], count);
           }
         });
       }
@@ -267,7 +282,7 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
       const float* last_c = t > 0 ? cs + now - batch * hidden : c_BxH.typed_data();
       for (int64_t first = 0; first < hidden; first += kPair * kWidth) {
         const float* panel = packed.get() + first * 4 * hidden;
-        ForBlocks(begin, end, [&](int64_t row, auto rows) {
+        ForBlocks<kSums / kPair>(begin, end, [&](int64_t row, auto rows) {
           Vec acc[rows()][kPair] = {};
           if (t < steps - 1) {
             Multiply<rows()>(acc, dz + 4 * (after + row * hidden), 4 * hidden, panel,
@@ -307,7 +322,132 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
   return ffi::Error::Success();
 }
 
+// Packs weights for Draw: for each layer those of its own last output, and above the
+// first layer before these those of the output of the layer below.
+ffi::Error Pack(ffi::ThreadPool pool, Buffer w_KxGH, Result packed) {
+  const auto shape = w_KxGH.dimensions();
+  PackByGate<kGates>(pool, w_KxGH.typed_data(), shape[0], shape[1] / kGates,
+                     packed->typed_data());
+  return ffi::Error::Success();
+}
+
+// y += x @ w, for one row of x.
+void AddProduct(float* __restrict y, const float* x, const float* w, int64_t depth,
+                int64_t columns) {
+  int64_t k = 0;
+  for (; k + 4 <= depth; k += 4, w += 4 * columns) {
+    for (int64_t n = 0; n < columns; ++n) {
+      y[n] += x[k] * w[n] + x[k + 1] * w[columns + n] + x[k + 2] * w[2 * columns + n] +
+              x[k + 3] * w[3 * columns + n];
+    }
+  }
+  for (; k < depth; ++k, w += columns) {
+    for (int64_t n = 0; n < columns; ++n) y[n] += x[k] * w[n];
+  }
+}
+
+// Draws the first `count` characters of each row and reads each with all layers. The
+// other ids are 0. State_Lx2xBxH holds c and h of each layer.
+ffi::Error Draw(ffi::ThreadPool pool, Integers count, Buffer temperature,
+                Buffer noise_PxBxV, Buffer logits_BxV, Buffer state_Lx2xBxH,
+                Buffer z_VxGH, Buffer packed, Buffer bias_LxGH, Buffer readout_HxV,
+                Buffer bias_V, ffi::Result<Integers> ids_PxB, Result new_logits_BxV,
+                Result new_state_Lx2xBxH) {
+  const auto shape = state_Lx2xBxH.dimensions();
+  const int64_t layers = shape[0], batch = shape[2], hidden = shape[3];
+  const int64_t symbols = bias_V.dimensions()[0], size = batch * hidden;
+  const int64_t padded = packed.dimensions()[0] / (hidden * (2 * layers - 1));
+  float* logits = new_logits_BxV->typed_data();
+  float* state = new_state_Lx2xBxH->typed_data();
+  int32_t* ids = ids_PxB->typed_data();
+  std::memset(ids, 0, ids_PxB->size_bytes());
+  std::memcpy(logits, logits_BxV.typed_data(), logits_BxV.size_bytes());
+  std::memcpy(state, state_Lx2xBxH.typed_data(), state_Lx2xBxH.size_bytes());
+  const Scratch next(new float[size]);  // a layer's h, while its last h is still read
+
+  InParallel(pool, batch, [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
+    for (int64_t step = 0; step < count.typed_data()[0]; ++step) {
+      int32_t* drawn = ids + step * batch;
+      for (int64_t row = begin; row < end; ++row) {
+        const float* noise = noise_PxBxV.typed_data() + (step * batch + row) * symbols;
+        float* scores = logits + row * symbols;
+        for (int64_t s = 0; s < symbols; ++s) {
+          scores[s] += temperature.typed_data()[0] * noise[s];
+        }
+        drawn[row] = std::max_element(scores, scores + symbols) - scores;
+      }
+      for (int64_t layer = 0; layer < layers; ++layer) {
+        const float* weights = packed.typed_data();
+        if (layer) weights += (2 * layer - 1) * hidden * padded;
+        const float* bias = bias_LxGH.typed_data() + layer * kGates * hidden;
+        float* c = state + 2 * layer * size;
+        float* h = c + size;
+        const int64_t depth = layer ? 2 * hidden : hidden;
+        for (int64_t unit = 0; unit < hidden; unit += kWidth) {
+          const int units = std::min<int64_t>(kWidth, hidden - unit);
+          const float* panel = weights + unit * depth * kGates;
+          ForBlocks<kSums / kGates>(begin, end, [&](int64_t row, auto rows) {
+            Vec sums[rows()][kGates];
+            for (int r = 0; r < rows(); ++r) {
+              const float* from = bias;
+              if (!layer) from = z_VxGH.typed_data() + drawn[row + r] * kGates * hidden;
+              for (int g = 0; g < kGates; ++g) {
+                sums[r][g] = Load(from + g * hidden + unit, units);
+              }
+            }
+            const float* own = panel;
+            if (layer) {
+              const float* below = c - size + row * hidden;
+              Multiply<rows()>(sums, below, hidden, panel, hidden);
+              own += hidden * kGates * kWidth;
+            }
+            Multiply<rows()>(sums, h + row * hidden, hidden, own, hidden);
+            for (int r = 0; r < rows(); ++r) {
+              const int64_t at = (row + r) * hidden + unit;
+              Vec unit_c = Load(c + at, units), unit_h;
+              Step(sums[r], unit_c, unit_h);
+              Store(c + at, unit_c, units);
+              Store(next.get() + at, unit_h, units);
+            }
+          });
+        }
+        std::copy(next.get() + begin * hidden, next.get() + end * hidden,
+                  h + begin * hidden);
+      }
+      const float* h = state + (2 * layers - 1) * size;
+      for (int64_t row = begin; row < end; ++row) {
+        float* to = logits + row * symbols;
+        std::memcpy(to, bias_V.typed_data(), bias_V.size_bytes());
+        AddProduct(to, h + row * hidden, readout_HxV.typed_data(), hidden, symbols);
+      }
+    }
+  });
+  return ffi::Error::Success();
+}
+
 }  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    CharjaxLstmPack, Pack,
+    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Buffer>().Ret<Buffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(CharjaxLstmDraw, Draw,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<Integers>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Arg<Buffer>()
+                                  .Ret<Integers>()
+                                  .Ret<Buffer>()
+                                  .Ret<Buffer>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(CharjaxLstmForward, Forward,
                               ffi::Ffi::Bind()

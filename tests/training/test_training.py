@@ -384,9 +384,18 @@ def test_a_device_that_is_not_there_is_refused(folder):
         quiet(make_config(folder, train__device="tpu"))
 
 
-def test_a_run_compiles_each_of_its_functions_once(folder):
+def test_a_run_compiles_each_of_its_functions_once_and_again_when_resumed(folder):
     fields = {"train__eval_every": 7.0, "sample__length": 30}
+    config = make_config(folder, model__hidden_size=7, **fields)
+
+    def count(compiled):
+        names = ("advance", "_evaluate_chunks", "_draw_")
+        return [sum(name in function for function in compiled) for name in names]
+
+    with compilations() as compiled, pytest.raises(charjax.Stopped):
+        charjax.train(config, sinks=[StopAt(20)])
+    assert count(compiled) == [1, 1, 1]
+    # Another process compiles them anew; here only what belongs to one run is new.
     with compilations() as compiled:
-        quiet(make_config(folder, model__hidden_size=7, **fields))
-    for name in ("advance", "_evaluate_chunks", "_draw_piece"):
-        assert sum(name in function for function in compiled) == 1, name
+        quiet(config)
+    assert count(compiled) == [1, 0, 0]
