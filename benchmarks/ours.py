@@ -9,6 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.workers import Turn
+from charjax.devices import keep_compilations
+
+keep_compilations()  # as launch.py does
 
 
 def text_of(num_symbols: int, length: int) -> str:
