@@ -62,15 +62,16 @@ def _forward(
     # The empty arrays carry the factors' own types, which their derivatives take.
     types = jnp.zeros(0, x.dtype), jnp.zeros(0, w.dtype)
     x, w = cast(x, dtype), cast(w, dtype)
-    return _matmul(dtype, x, w), (x, w, *types)
+    # Transposed here, once, and not in each step of a loop over the backward product.
+    return _matmul(dtype, x, w), (x, w.T, *types)
 
 
 def _backward(
     dtype: str, saved: tuple[jax.Array, ...], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    x, w, x_type, w_type = saved
+    x, w_transposed, x_type, w_type = saved
     dy = cast(dy, dtype)
-    dx = jnp.matmul(dy, w.T, preferred_element_type=_sum_type(dy.dtype))
+    dx = jnp.matmul(dy, w_transposed, preferred_element_type=_sum_type(dy.dtype))
     return dx.astype(x_type.dtype), weight_gradient(x, dy).astype(w_type.dtype)
 
 
