@@ -4,7 +4,7 @@
 
 LSTM 2 x 128 on one-hot characters, RMSProp at 2e-3 multiplied by 0.97 an epoch after
 the tenth, gradients of the loss summed over 50 steps and clipped at 5 each. At epoch 26
-the validation loss is 1.3825, after 18 minutes on two busy cores of an AVX2 server;
+the validation loss is 1.3798, after 2 minutes on two cores of an AMD EPYC (Zen 5);
 char-rnn itself is reported at 1.3939 there.
 """
 
