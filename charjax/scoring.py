@@ -85,7 +85,9 @@ def score(
         )
     _, log_probs = read(params, ids)
     nats = -float(np.mean(log_probs, dtype=np.float64))
-    return Score(nats, nats / math.log(2), math.exp(nats), log_probs)
+    with np.errstate(over="ignore"):  # a diverged model's perplexity is infinite
+        perplexity = float(np.exp(nats))
+    return Score(nats, nats / math.log(2), perplexity, log_probs)
 
 
 def next_chars(

@@ -78,6 +78,13 @@ def test_a_text_of_one_character_is_as_likely_as_any_other():
     assert charjax.score(make(), "c").perplexity == pytest.approx(V)
 
 
+def test_a_diverged_models_perplexity_is_infinite():
+    params = jax.tree.map(lambda w: 1e6 * w, make())
+    result = charjax.score(params, TEXT)
+    assert 1000 < result.nats < math.inf
+    assert result.perplexity == math.inf
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_log_probs_do_not_depend_on_the_size_of_pieces(size, monkeypatch):
     params = make()
