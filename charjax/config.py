@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -19,6 +19,9 @@ SCHEDULES = ("constant", "cosine", "exponential")
 CLIP_MODES = ("norm", "value")
 DEVICES = ("auto", "cpu", "gpu", "tpu")
 SAVE_ERRORS = ("stop", "continue")
+
+# The shape of a model, which one that is there already has for good.
+SHAPE = ("cell", "hidden_size", "num_layers", "embedding_size", "tied")
 
 
 def default_config() -> Config:
@@ -133,6 +136,18 @@ def model_spec(config: Config) -> ModelSpec:
     """
     fields = [field.name for field in dataclasses.fields(ModelSpec)]
     return ModelSpec(**{name: config.model[name] for name in fields})
+
+
+def with_shape(config: Config, spec: Mapping[str, Any]) -> Config:
+    """Returns a full configuration with the shape of a model that is there already.
+
+    Args:
+      config: the configuration.
+      spec: the model's fields, by name.
+    """
+    changed = config.copy_and_resolve_references()
+    changed.model.update({name: spec[name] for name in SHAPE})
+    return changed.lock()
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -96,12 +96,17 @@ def find_kernel(
     """
     obstacle = _obstacle(kernel, cell, dtype, {array.dtype for array in arrays})
     if obstacle is None:
-        return native.KERNELS[cell.step]
+        return native.kernel_of(cell)
     if kernel == "native":
         raise ConfigError(
             f"model.kernel=native cannot be had: {obstacle}; use model.kernel=auto"
         )
     return None
+
+
+def check_kernel(kernel: str, cell: Cell, dtype: str) -> None:
+    """Raises what `find_kernel` would for float32 weights."""
+    find_kernel(kernel, cell, dtype, [np.zeros(0, np.float32)])
 
 
 def find_drawing_kernel(
@@ -136,7 +141,7 @@ def _obstacle(kernel: str, cell: Cell, dtype: str, types: set[Any]) -> str | Non
         return "as model.kernel says"
     if _platform() != "cpu":
         return "the device is no CPU"
-    if cell.step not in native.KERNELS:
+    if native.kernel_of(cell) is None:
         return "none is compiled for this cell"
     if dtype != "float32" or types != {np.dtype(np.float32)}:
         return "none is compiled but for float32"

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from charjax import cells, model
 from charjax.cells.base import Carry
+from charjax.precision import sum_type
 
 
 class RecurrentStack(nn.Module):
@@ -49,7 +50,9 @@ class RecurrentStack(nn.Module):
         )
         if carry is None:
             cell = cells.get(spec.cell)
-            zero = cell.initial_carry(batch_size, spec.hidden_size, x_BxTxD.dtype)
+            # As wide as the sums of its products.
+            dtype = sum_type(jnp.result_type(x_BxTxD, *jax.tree.leaves(layers)))
+            zero = cell.initial_carry(batch_size, spec.hidden_size, dtype)
             carry = (zero,) * spec.num_layers
         key = self.make_rng("dropout") if train else None
         x_TxBxD = jnp.swapaxes(x_BxTxD, 0, 1)

@@ -13,7 +13,7 @@ from charjax.cells import Initializers
 from charjax.cells.base import Carry
 from charjax.devices import KERNELS
 from charjax.errors import ConfigError, did_you_mean
-from charjax.precision import DTYPES, matmul_in
+from charjax.precision import DTYPES, matmul_in, sum_type
 from charjax.recurrence import unroll
 from charjax.text.vocab import Vocab
 
@@ -179,7 +179,7 @@ def initializers(scheme: str, forget_bias: float = 1.0) -> Initializers:
 def initial_carry(params: Params, batch_size: int) -> Carry:
     """Returns the zero state of every layer, for so many texts side by side."""
     cell = cells.get(params.spec.cell)
-    dtype = params.readout_bias_V.dtype
+    dtype = sum_type(params.readout_bias_V.dtype)
     return tuple(
         cell.initial_carry(batch_size, params.spec.hidden_size, dtype)
         for _ in params.layers

@@ -23,7 +23,9 @@ def matmul_in(dtype: str) -> Matmul:
     def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
         if jnp.issubdtype(x.dtype, jnp.integer):
             return jnp.take(w, x, axis=0)
-        return _matmul(dtype, x, w)
+        if w.ndim == 2:
+            return _matmul(dtype, x, w)
+        return _product(cast(x, dtype), cast(w, dtype))
 
     return matmul
 
@@ -46,14 +48,13 @@ def weight_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
     x, dy = (factor.reshape(-1, factor.shape[-1]) for factor in (x, dy))
     both_first = ((0,), (0,)), ((), ())
     return jax.lax.dot_general(
-        x, dy, both_first, preferred_element_type=_sum_type(dy.dtype)
+        x, dy, both_first, preferred_element_type=sum_type(dy.dtype)
     )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _matmul(dtype: str, x: jax.Array, w: jax.Array) -> jax.Array:
-    x, w = cast(x, dtype), cast(w, dtype)
-    return jnp.matmul(x, w, preferred_element_type=_sum_type(x.dtype))
+    return _product(cast(x, dtype), cast(w, dtype))
 
 
 def _forward(
@@ -71,13 +72,17 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     x, w_transposed, x_type, w_type = saved
     dy = cast(dy, dtype)
-    dx = jnp.matmul(dy, w_transposed, preferred_element_type=_sum_type(dy.dtype))
+    dx = _product(dy, w_transposed)
     return dx.astype(x_type.dtype), weight_gradient(x, dy).astype(w_type.dtype)
 
 
 _matmul.defvjp(_forward, _backward)
 
 
-def _sum_type(dtype: jnp.dtype) -> jnp.dtype:
+def _product(x: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.matmul(x, w, preferred_element_type=sum_type(x.dtype))
+
+
+def sum_type(dtype: jnp.dtype) -> jnp.dtype:
     """Returns the type in which products of factors of this type are summed up."""
     return jnp.dtype(jnp.float32) if dtype == jnp.bfloat16 else dtype

@@ -63,8 +63,7 @@ def unroll(
       (5, 2, 4)
     """
     compiled = find_kernel(kernel, cell, dtype, jax.tree.leaves(z_TxBxGH))
-    # After no step only the scan has a state.
-    if compiled is not None and len(z_TxBxGH):
+    if compiled is not None and compiled.fits(params, carry, z_TxBxGH):
         return compiled.unroll(params, carry, z_TxBxGH)
     return _scan(cell, dtype, params, carry, z_TxBxGH)
 
@@ -96,7 +95,7 @@ def _forward(
             xs: _ByLeaf = {leaf: [] for leaf in taps}
 
             def tapped_matmul(x: jax.Array, w: jax.Array) -> jax.Array:
-                leaf = _leaf_index(params, w)
+                leaf = _leaf_index(params, x, w)
                 if leaf is None:
                     return matmul(x, w)
                 tap = taps[leaf][len(xs[leaf])]
@@ -140,20 +139,26 @@ def _products(
 
         def recording_matmul(x: jax.Array, w: jax.Array) -> jax.Array:
             y = matmul_in(dtype)(x, w)
-            leaf = _leaf_index(params, w)
+            leaf = _leaf_index(params, x, w)
             if leaf is not None:
                 products.setdefault(leaf, []).append(y)
             return y
 
-        z_BxGH = jax.tree.map(lambda z: z[0], z_TxBxGH)
+        # With no step as well there is one to look at.
+        z_BxGH = jax.tree.map(lambda z: jnp.zeros(z.shape[1:], z.dtype), z_TxBxGH)
         cell.step(params, carry, z_BxGH, recording_matmul)
         return products
 
     return jax.eval_shape(step, params, carry, z_TxBxGH)
 
 
-def _leaf_index(params: CellParams, w: jax.Array) -> int | None:
-    """Returns which leaf of the params `w` is, or None where it is none of them."""
+def _leaf_index(params: CellParams, x: jax.Array, w: jax.Array) -> int | None:
+    """Returns which leaf of the params `w` is, or None for a product without a tap.
+
+    Those are of other weights, of several matrices at once, and lookups of rows.
+    """
+    if w.ndim != 2 or jnp.issubdtype(x.dtype, jnp.integer):
+        return None
     for index, leaf in enumerate(jax.tree.leaves(params)):
         if leaf is w:
             return index

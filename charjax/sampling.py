@@ -105,7 +105,8 @@ def sample(
       A str, or bytes where the vocabulary is of bytes; with `num_samples` a list.
 
     Raises:
-      ConfigError: an argument is out of range, or there are both a seed and a key.
+      ConfigError: an argument is out of range, there are both a seed and a key, or the
+        model's logits are NaN.
       TextError: the prime holds an unknown character.
 
     Example:
@@ -253,6 +254,7 @@ def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndar
         request.prime_ids[:, None], (request.prime_ids.size, num_texts)
     )
     state, _ = read(params, request.prime_ids)
+    _check_logits(state)
     spec = params.spec
     cell, weights = cells.get(spec.cell), jax.tree.leaves(params)
     kernel = find_drawing_kernel(spec.kernel, cell, spec.dtype, weights, num_texts)
@@ -273,11 +275,21 @@ def _draw(params: Params, request: _Request, num_texts: int) -> Iterator[np.ndar
             # Where nothing was read all logits are equal, and noise alone decides.
             count, temperature = 1, 1.0
         positions_P = np.arange(drawn, drawn + piece, dtype=np.uint32)
-        noises = _noise(request.key, positions_P, bounds, num_symbols)
+        noises = _noise(request.key, positions_P, bounds, state.logits_BxV)
         draw_next = partial(draw, count=count, temperature=temperature)
         states, ids = zip(*side_by_side(draw_next, states, noises), strict=True)
+        _check_logits(*states)
         yield np.concatenate(ids, axis=1)[:count]
         drawn += count
+
+
+def _check_logits(*states: State) -> None:
+    """Raises a ConfigError where a model does not say what comes next."""
+    if any(np.isnan(state.logits_BxV).any() for state in states):
+        raise ConfigError(
+            "params: expected a model whose logits are numbers, got NaN; its weights "
+            "are not finite or too large"
+        )
 
 
 @partial(jit_forward, static_argnames=("num_texts",))
@@ -286,9 +298,9 @@ def _copies(state: State, num_texts: int) -> State:
     return jax.tree.map(lambda x_1: jnp.repeat(x_1, num_texts, axis=0), state)
 
 
-@partial(jit_forward, static_argnames=("bounds", "num_symbols"))
+@partial(jit_forward, static_argnames=("bounds",))
 def _noise(
-    key: jax.Array, positions_P: jax.Array, bounds: tuple[int, ...], num_symbols: int
+    key: jax.Array, positions_P: jax.Array, bounds: tuple[int, ...], like_1xV: jax.Array
 ) -> list[jax.Array]:
     """Returns noise_PxBxV, the Gumbel noise of each character at each position.
 
@@ -298,15 +310,16 @@ def _noise(
       key: the request's.
       positions_P: of the characters in their text.
       bounds: where the shares of the texts begin, and the last one ends.
-      num_symbols: V.
+      like_1xV: logits, of which the noise takes the size and the type.
 
     Returns:
       An array a share.
     """
 
     def noise_at(position: jax.Array) -> jax.Array:
+        shape = bounds[-1], like_1xV.shape[-1]
         return jax.random.gumbel(
-            jax.random.fold_in(key, position), (bounds[-1], num_symbols)
+            jax.random.fold_in(key, position), shape, like_1xV.dtype
         )
 
     noise_PxBxV = jax.vmap(noise_at)(positions_P)

@@ -261,3 +261,23 @@ def test_the_linen_stack_initialises_and_drops_units_only_in_training():
 def test_mean_nats_of_large_logits_stays_finite():
     logits_TxBxV = jnp.full((2, 2, V), 1e4).at[..., 0].set(2e4)
     assert float(mean_nats(logits_TxBxV, jnp.zeros((2, 2), jnp.int32))) == 0
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_linen_stack_takes_an_input_in_bfloat16(cell):
+    stack = RecurrentStack(ModelSpec(cell=cell, hidden_size=6))
+    x_BxTxD = jax.random.normal(jax.random.key(1), (2, 5, 3))
+    (h_BxTxH, _), variables = stack.init_with_output(jax.random.key(0), x_BxTxD)
+    rounded, carry = stack.apply(variables, x_BxTxD.astype(jnp.bfloat16))
+    np.testing.assert_allclose(rounded, h_BxTxH, atol=2e-2)
+    assert {leaf.dtype for leaf in jax.tree.leaves(carry)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_in_bfloat16_give_nearly_the_same_logits(cell):
+    params = charjax.init(jax.random.key(0), ModelSpec(cell=cell), VOCAB)
+    rounded = jax.tree.map(lambda w: w.astype(jnp.bfloat16), params)
+    ids_BxT = VOCAB.encode("abcab")[None]
+    expected, _ = charjax.apply(params, ids_BxT)
+    got, _ = charjax.apply(rounded, ids_BxT)
+    np.testing.assert_allclose(got, expected, atol=2e-2)

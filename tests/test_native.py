@@ -1,5 +1,7 @@
 """The compiled kernels: the numbers of JAX's loops, and their absence."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +80,94 @@ def test_the_same_call_gives_the_same_bits():
 
 
 @needs_compiler
+def test_a_text_has_the_same_bits_among_any_number_of_others():
+    _, c_BxH, h_BxH, z_TxBxGH, *cotangents = inputs(4, 30, 20)
+    u_HxGH, *_ = inputs(4, 30, 20)
+
+    def first_two(B):
+        batch = [x[..., :B, :] for x in (c_BxH, h_BxH, z_TxBxGH, *cotangents)]
+        single = [jnp.asarray(x, jnp.float32) for x in (u_HxGH, *batch)]
+        (c, h, hs), (_, dc, dh, dz) = np.split(
+            np.array(results(by_kernel, *single), dtype=object), [3]
+        )
+        return [x[..., :2, :] for x in (c, h, hs, dc, dh, dz)]
+
+    alone = first_two(2)
+    for B in (3, 5, 7, 13, 30):
+        for x, y in zip(first_two(B), alone, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+# Each is what the scan takes by broadcasting, or refuses.
+@needs_compiler
+@pytest.mark.parametrize(
+    ("c", "h", "z"),
+    [
+        ((8, 6), (8, 6), (3, 1, 24)),
+        ((1, 6), (1, 6), (3, 8, 24)),
+        ((8, 5), (8, 5), (3, 8, 24)),
+        ((6,), (6,), (3, 24)),
+        ((8, 6), (1, 6), (3, 8, 24)),
+    ],
+)
+def test_arrays_that_do_not_go_together_get_what_the_scan_does(c, h, z):
+    u_HxGH, *given = [jnp.float32(x) for x in arrays(3, (6, 24), c, h, z)]
+
+    def outcome(kernel):
+        params = DenseParams(jnp.zeros((1, 24)), u_HxGH, jnp.zeros(24))
+        carry, z_TxBxGH = LSTMCarry(*given[:2]), given[2]
+        try:
+            return unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel=kernel)
+        except (TypeError, ValueError) as error:
+            return [np.array(type(error).__name__)]
+
+    got, expected = (jax.tree.leaves(outcome(k)) for k in ("auto", "scan"))
+    for x, y in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@needs_compiler
+def test_the_compiled_functions_refuse_arrays_that_do_not_go_together():
+    z_TxBxGH, u_HxGH = jnp.zeros((2, 3, 16)), jnp.zeros((4, 16))
+    params = DenseParams(jnp.zeros((1, 16)), u_HxGH, jnp.zeros(16))
+    carry = LSTMCarry(jnp.zeros((1, 4)), jnp.zeros((3, 4)))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="do not go together"):
+        native.unroll_lstm(params, carry, z_TxBxGH)
+
+
+class OwnParams(NamedTuple):
+    """The weights of a dense cell, as another pytree."""
+
+    input_DxGH: jax.Array
+    recurrent_HxGH: jax.Array
+    bias_GH: jax.Array
+    scale: jax.Array
+
+
+def test_another_cell_with_the_lstms_step_is_not_taken_for_it():
+    def project(params, x, matmul):
+        return 2 * LSTM.project(params, x, matmul)
+
+    assert native.kernel_of(LSTM._replace(init=project)) is not None
+    assert native.kernel_of(LSTM._replace(project=project)) is None
+
+
+@needs_compiler
+def test_weights_in_another_pytree_are_left_to_the_scan():
+    u_HxGH, c_BxH, h_BxH, z_TxBxGH, *_ = (jnp.float32(x) for x in inputs(3, 2, 8))
+    params = OwnParams(jnp.zeros((1, 32)), u_HxGH, jnp.zeros(32), jnp.ones(()))
+    carry = LSTMCarry(c_BxH, h_BxH)
+
+    def total(params, kernel):
+        _, h_TxBxH = unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel=kernel)
+        return jnp.sum(h_TxBxH**2)
+
+    got, expected = (jax.grad(total)(params, k) for k in ("auto", "scan"))
+    np.testing.assert_array_equal(got.recurrent_HxGH, expected.recurrent_HxGH)
+    assert np.abs(got.recurrent_HxGH).max() > 0
+
+
+@needs_compiler
 def test_inputs_stay_what_they_were():
     single = [jnp.asarray(x, jnp.float32) for x in inputs(3, 2, 8)]
     before = [np.array(x) for x in single]
@@ -114,8 +204,10 @@ def test_drawing_equals_the_loop_in_its_characters_logits_and_state(fields, text
     params = models.make(**fields)
     state, _ = read(params, params.vocab.encode("badge"))
     state = sampling._copies(state, texts)
-    noise = sampling._noise(jax.random.key(7), np.arange(9), (0, texts), 7)[0]
-    kernel = native.KERNELS[LSTM.step]
+    noise = sampling._noise(
+        jax.random.key(7), np.arange(9), (0, texts), state.logits_BxV
+    )[0]
+    kernel = native.kernel_of(LSTM)
     weights = sampling._pack(params, kernel=kernel)
     drawn = {"count": 6, "temperature": 0.7}
     got = sampling._draw_compiled(weights, state, noise, kernel=kernel, **drawn)
@@ -134,7 +226,7 @@ def test_a_few_texts_of_a_large_model_are_drawn_by_jax_unless_insisted():
 
     assert find("auto", 7) is None
     assert find("scan", 8) is None
-    assert find("auto", 8) is find("native", 1) is native.KERNELS[LSTM.step]
+    assert find("auto", 8) is find("native", 1) is native.kernel_of(LSTM)
 
 
 def test_after_no_step_the_state_is_the_one_before():
@@ -170,6 +262,40 @@ def test_a_compiler_that_fails_is_a_reason_not_a_crash(monkeypatch, tmp_path):
     assert reason is not None
     assert "failed" in reason
     assert not list(tmp_path.rglob("*.so"))
+
+
+@needs_compiler
+def test_a_library_that_is_not_whole_is_compiled_anew(monkeypatch, tmp_path):
+    path = tmp_path / "lstm.so"
+    monkeypatch.setattr(native, "_library_path", lambda: path)
+    native._compile(path)
+    whole = path.read_bytes()
+    assert native._is_whole(path)
+
+    def compile_anew(path):
+        raise native._BuildError("compiled anew")
+
+    monkeypatch.setattr(native, "_compile", compile_anew)
+    flipped = bytes([whole[0] ^ 1]) + whole[1:]
+    for damaged in (b"", whole[: len(whole) * 7 // 10], flipped):
+        path.write_bytes(damaged)
+        assert native.problem.__wrapped__() == "compiled anew"
+
+
+@needs_compiler
+def test_a_library_that_is_there_needs_no_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native._compile(native._library_path())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(native._BuildError):
+        native._compiler()
+    assert native._is_whole(native._library_path())
+
+
+def test_a_compiler_may_be_a_command_with_arguments(monkeypatch):
+    monkeypatch.setenv("CXX", "env -u NOTHING g++")
+    path, *rest = native._compiler()
+    assert (path.endswith("/env"), rest) == (True, ["-u", "NOTHING", "g++"])
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,15 @@ def by_unroll(cell, params, carry, z_TxBxGH):
     return unroll(cell, "float32", params, carry, z_TxBxGH)
 
 
+def plain_matmul(x, w):
+    return w[x] if jnp.issubdtype(x.dtype, jnp.integer) else x @ w
+
+
 def by_loop(cell, params, carry, z_TxBxGH):
     outputs = []
     for t in range(T):
         z = jax.tree.map(lambda leaf, t=t: leaf[t], z_TxBxGH)
-        carry, h = cell.step(params, carry, z, jnp.matmul)
+        carry, h = cell.step(params, carry, z, plain_matmul)
         outputs.append(h)
     return carry, jnp.stack(outputs)
 
@@ -116,20 +120,27 @@ class OddParams(NamedTuple):
     w: jax.Array
     u: jax.Array
     gain: jax.Array
+    heads: jax.Array
 
 
 def odd_step(params, h, z, matmul):
-    """Uses one weight in two products, in part, transposed and outside a product."""
+    """Uses a weight in products, in part, transposed, by its rows; and two at once."""
     y = matmul(h, params.u) + matmul(jnp.sin(h), params.u)
     y += matmul(h, params.u.T) + h @ params.u
+    y += matmul((h[:, 0] > 0).astype(jnp.int32), params.u)
+    y += matmul(jnp.stack([h, -h]), params.heads).sum(axis=0)
     h = jnp.tanh(params.gain * (z + y) + params.u[0, 0])
     return h, h
 
 
-def test_a_weight_may_be_used_in_any_way_and_its_gradient_stays_right():
+@pytest.mark.parametrize("B", [1, 3])
+def test_a_weight_may_be_used_in_any_way_and_its_gradient_stays_right(B):
     cell = cells.Cell(
         lambda key, d, h, draw: OddParams(
-            jax.random.normal(key, (d, h)), jax.random.normal(key, (h, h)), jnp.ones(h)
+            jax.random.normal(key, (d, h)),
+            jax.random.normal(key, (h, h)),
+            jnp.ones(h),
+            jax.random.normal(key, (2, h, h)),
         ),
         lambda b, h, dtype: jnp.zeros((b, h), dtype),
         lambda params, x, matmul: matmul(x, params.w),
@@ -141,6 +152,20 @@ def test_a_weight_may_be_used_in_any_way_and_its_gradient_stays_right():
     fast = value_and_grads(by_unroll, cell, params, x_TxBxD, carry)
     slow = value_and_grads(by_loop, cell, params, x_TxBxD, carry)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), fast, slow)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_after_no_step_the_gradient_of_the_weights_is_zero(name):
+    cell, params, x_TxBxD, carry = make(name)
+
+    def last(params, carry):
+        z = cell.project(params, x_TxBxD[:0], jnp.matmul)
+        last, _ = by_unroll(cell, params, carry, z)
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(last))
+
+    dparams, dcarry = jax.grad(last, argnums=(0, 1))(params, carry)
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(dparams))
+    assert all(np.all(leaf == 1) for leaf in jax.tree.leaves(dcarry))
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -321,3 +321,20 @@ def test_impossible_arguments_are_refused_in_one_line(draw, options, message):
 def test_impossible_numbers_of_samples_are_refused(num_samples):
     with pytest.raises(ConfigError, match="num_samples: expected an integer of 1"):
         charjax.sample(make(), "abc", num_samples=num_samples)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("prime", ["", "cab"])
+def test_a_model_whose_logits_are_no_numbers_is_refused(cell, prime):
+    params = make(cell=cell)
+    bias_V = params.readout_bias_V.at[2].set(jnp.nan)
+    with pytest.raises(ConfigError, match="got NaN"):
+        charjax.sample(params.replace(readout_bias_V=bias_V), prime, length=5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_model_in_single_precision_is_drawn_from_where_double_is_the_default(cell):
+    params = make(cell=cell)
+    expected = charjax.sample(params, "cab", length=9)
+    with jax.enable_x64(True):
+        assert charjax.sample(params, "cab", length=9) == expected

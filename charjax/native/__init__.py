@@ -16,6 +16,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 import jaxlib.version
 
 from charjax.cells import lstm
-from charjax.cells.base import Carry, CellParams, DenseParams
+from charjax.cells.base import Carry, Cell, CellParams, DenseParams, dense_project
 from charjax.cells.lstm import LSTMCarry
 from charjax.files import cache_folder, replacing
 from charjax.precision import weight_gradient
@@ -37,6 +38,8 @@ class Kernel(NamedTuple):
     """What is compiled for a cell.
 
     Attributes:
+      fits: `(params, carry, z_TxBxGH) -> bool`, whether `unroll` can take these: arrays
+        of the cell's own kind, alike in their batch, with one step or more.
       unroll: as `charjax.recurrence.unroll`, `(params, carry, z_TxBxGH) -> (carry, h)`.
       pack: `(layers, z_VxGH, readout_HxV, bias_V) -> weights`, a model's weights in
         the order in which `draw` reads them; z is the first layer's projected input
@@ -46,6 +49,7 @@ class Kernel(NamedTuple):
         in `charjax.sampling`, and the state and logits after them.
     """
 
+    fits: Callable[[CellParams, Carry, jax.Array], bool]
     unroll: Callable[[CellParams, Carry, jax.Array], tuple[Carry, jax.Array]]
     pack: Callable[[Sequence[CellParams], jax.Array, jax.Array, jax.Array], Any]
     draw: Callable[..., tuple[Carry, jax.Array, jax.Array]]
@@ -73,7 +77,7 @@ def problem() -> str | None:
     """
     try:
         path = _library_path()
-        if not path.exists():
+        if not _is_whole(path):
             _compile(path)
         library = ctypes.cdll.LoadLibrary(str(path))
         for target, symbol in _TARGETS.items():
@@ -84,6 +88,18 @@ def problem() -> str | None:
     except (OSError, AttributeError, RuntimeError, subprocess.TimeoutExpired) as error:
         return f"the compiled library cannot be made or read: {error}"
     return None
+
+
+def fits_lstm(params: CellParams, carry: Carry, z_TxBxGH: jax.Array) -> bool:
+    """Returns what `Kernel.fits` says, for an LSTM."""
+    if not isinstance(params, DenseParams) or not isinstance(carry, LSTMCarry):
+        return False
+    arrays = (z_TxBxGH, params.recurrent_HxGH, *carry)
+    if z_TxBxGH.ndim != 3 or any(array.dtype != jnp.float32 for array in arrays):
+        return False
+    T, B, H = *z_TxBxGH.shape[:2], len(params.recurrent_HxGH)
+    shapes = [(T, B, 4 * H), (H, 4 * H), (B, H), (B, H)]
+    return T > 0 and [array.shape for array in arrays] == shapes
 
 
 @jax.custom_vjp
@@ -211,23 +227,32 @@ def draw_lstm(
     return tuple(LSTMCarry(*layer) for layer in state_Lx2xBxH), logits_BxV, ids_PxB
 
 
-# By the function that takes a step, so that a cell with other first weights has it too.
-KERNELS: dict[Any, Kernel] = {lstm.step: Kernel(unroll_lstm, pack_lstm, draw_lstm)}
+# By what a cell computes, so that one with other first weights has it too.
+KERNELS: dict[Any, Kernel] = {
+    (dense_project, lstm.step): Kernel(fits_lstm, unroll_lstm, pack_lstm, draw_lstm)
+}
+
+
+def kernel_of(cell: Cell) -> Kernel | None:
+    """Returns what is compiled for a cell, if anything is."""
+    return KERNELS.get((cell.project, cell.step))
 
 
 def _library_path() -> Path:
     """Returns a path that differs where the library would."""
+    wanted = os.environ.get("CXX", "")
     version = jaxlib.version.__version__
-    parts = (_SOURCE.read_bytes(), _compiler(), _FLAGS, version, _cpu())
+    parts = (_SOURCE.read_bytes(), wanted, _FLAGS, version, _cpu())
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return cache_folder() / f"lstm-{digest[:16]}.so"
 
 
-def _compiler() -> str:
-    names = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
-    for name in filter(None, names):
-        if path := shutil.which(name):
-            return path
+def _compiler() -> list[str]:
+    """Returns the command that compiles, `CXX` where it is set."""
+    commands = [shlex.split(os.environ.get("CXX", "")), ["g++"], ["clang++"], ["c++"]]
+    for command in filter(None, commands):
+        if path := shutil.which(command[0]):
+            return [path, *command[1:]]
     raise _BuildError("there is no C++ compiler")
 
 
@@ -236,16 +261,33 @@ def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor()
-    return repr(sorted({x for x in lines if x.startswith(("model name", "flags"))}))
+        return f"{platform.machine()} {platform.processor()}"
+    # As x86, Arm, RISC-V and POWER name their kinds and what they can do.
+    names = ("model name", "flags", "Features", "CPU", "isa", "uarch", "cpu\t")
+    return platform.machine() + repr(sorted({x for x in lines if x.startswith(names)}))
 
 
 def _compile(path: Path) -> None:
+    compiler = _compiler()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        command = [_compiler(), *_FLAGS, f"-isystem{jax.ffi.include_dir()}"]
+        command = [*compiler, *_FLAGS, f"-isystem{jax.ffi.include_dir()}"]
         command += [str(_SOURCE), "-o", file.name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         if done.returncode:
             reason = next(iter(done.stderr.splitlines()), "no reason given")
-            raise _BuildError(f"{command[0]} failed: {reason}")
+            raise _BuildError(f"{compiler[0]} failed: {reason}")
+        with open(file.name, "ab") as library:  # the compiler may have made a new file
+            library.write(hashlib.sha256(Path(file.name).read_bytes()).digest())
+
+
+def _is_whole(path: Path) -> bool:
+    """Returns whether a library is there and ends in the hash of what is before it.
+
+    A part of one, as a crash or a full disk may leave, would take the process with it.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return hashlib.sha256(data[:-32]).digest() == data[-32:]

@@ -152,6 +152,15 @@ struct FlushDenormals {
 
 using Scratch = std::unique_ptr<float[]>;
 
+bool Is(const Buffer& buffer, std::initializer_list<int64_t> shape) {
+  const auto is = buffer.dimensions();
+  return std::equal(is.begin(), is.end(), shape.begin(), shape.end());
+}
+
+ffi::Error WrongShapes() {
+  return ffi::Error::InvalidArgument("arrays of an LSTM do not go together");
+}
+
 // Packs a matrix with the gates side by side. For each kWidth units there is a panel
 // for every kTogether gates, one after the other, with these gates for each row.
 template <int kTogether>
@@ -207,8 +216,13 @@ inline void Step(Vec (&gates)[kGates], Vec& c, Vec& h) {
 ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer c_BxH,
                    Buffer h_BxH, Result gates_TxBxGH, Result c_TxBxH,
                    Result h_TxBxH) {
-  const auto shape = z_TxBxGH.dimensions();
-  const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / kGates;
+  const auto shape = h_TxBxH->dimensions();
+  if (shape.size() != 3) return WrongShapes();
+  const int64_t steps = shape[0], batch = shape[1], hidden = shape[2];
+  if (!Is(z_TxBxGH, {steps, batch, kGates * hidden}) || !Is(c_BxH, {batch, hidden}) ||
+      !Is(u_HxGH, {hidden, kGates * hidden}) || !Is(h_BxH, {batch, hidden})) {
+    return WrongShapes();
+  }
   const Scratch packed(new float[kGates * hidden * (hidden + kWidth)]);
   PackByGate<kPair>(pool, u_HxGH.typed_data(), hidden, hidden, packed.get());
   const float* z = z_TxBxGH.typed_data();
@@ -256,11 +270,34 @@ ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer 
   return ffi::Error::Success();
 }
 
+// The derivative of Step for some units of one row: dz, and dc in place of that of the
+// step after. Not inlined, so that it rounds alike in blocks of any number of rows.
+__attribute__((noinline)) void StepBack(Vec dh, const float* gates, const float* c,
+                                        const float* last_c, float* dz, float* dc,
+                                        int64_t hidden, int count) {
+  const Vec i = Load(gates, count), f = Load(gates + hidden, count);
+  const Vec g = Load(gates + 2 * hidden, count), o = Load(gates + 3 * hidden, count);
+  const Vec tanh_c = Tanh(Load(c, count));
+  const Vec all = Load(dc, count) + dh * o * (1 - tanh_c * tanh_c);
+  Store(dz, all * g * i * (1 - i), count);
+  Store(dz + hidden, all * Load(last_c, count) * f * (1 - f), count);
+  Store(dz + 2 * hidden, all * i * (1 - g * g), count);
+  Store(dz + 3 * hidden, dh * tanh_c * o * (1 - o), count);
+  Store(dc, all * f, count);
+}
+
 ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
                     Buffer c_BxH, Buffer c_TxBxH, Buffer dh_TxBxH, Buffer dc_BxH,
                     Buffer dh_BxH, Result dz_TxBxGH, Result dc0_BxH, Result dh0_BxH) {
-  const auto shape = gates_TxBxGH.dimensions();
-  const int64_t steps = shape[0], batch = shape[1], hidden = shape[2] / 4;
+  const auto shape = dh_TxBxH.dimensions();
+  if (shape.size() != 3) return WrongShapes();
+  const int64_t steps = shape[0], batch = shape[1], hidden = shape[2];
+  if (!Is(gates_TxBxGH, {steps, batch, kGates * hidden}) ||
+      !Is(u_HxGH, {hidden, kGates * hidden}) || !Is(c_BxH, {batch, hidden}) ||
+      !Is(c_TxBxH, {steps, batch, hidden}) || !Is(dc_BxH, {batch, hidden}) ||
+      !Is(dh_BxH, {batch, hidden})) {
+    return WrongShapes();
+  }
   const Scratch packed = PackTransposed(pool, u_HxGH.typed_data(), hidden);
   const float* gates = gates_TxBxGH.typed_data();
   const float* cs = c_TxBxH.typed_data();
@@ -298,21 +335,11 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
                 Store(edge_dh + at, acc[r][v], count);
                 continue;
               }
-              const int64_t gate = 4 * (now + (row + r) * hidden) + unit;
               Vec dh = acc[r][v] + Load(dhs + now + at, count);
               if (t == steps - 1) dh += Load(edge_dh + at, count);
-              const Vec i = Load(gates + gate, count);
-              const Vec f = Load(gates + gate + hidden, count);
-              const Vec g = Load(gates + gate + 2 * hidden, count);
-              const Vec o = Load(gates + gate + 3 * hidden, count);
-              const Vec tanh_c = Tanh(Load(cs + now + at, count));
-              const Vec all = Load(dc + at, count) + dh * o * (1 - tanh_c * tanh_c);
-              const Vec last = Load(last_c + at, count);
-              Store(dz + gate, all * g * i * (1 - i), count);
-              Store(dz + gate + hidden, all * last * f * (1 - f), count);
-              Store(dz + gate + 2 * hidden, all * i * (1 - g * g), count);
-              Store(dz + gate + 3 * hidden, dh * tanh_c * o * (1 - o), count);
-              Store(dc + at, all * f, count);
+              const int64_t gate = kGates * (now + (row + r) * hidden) + unit;
+              StepBack(dh, gates + gate, cs + now + at, last_c + at, dz + gate, dc + at,
+                       hidden, count);
             }
           }
         });
@@ -326,6 +353,11 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
 // first layer before these those of the output of the layer below.
 ffi::Error Pack(ffi::ThreadPool pool, Buffer w_KxGH, Result packed) {
   const auto shape = w_KxGH.dimensions();
+  if (shape.size() != 2) return WrongShapes();
+  const int64_t vectors = (shape[1] / kGates + kWidth - 1) / kWidth;
+  if (packed->element_count() < size_t(shape[0] * kGates * vectors * kWidth)) {
+    return WrongShapes();
+  }
   PackByGate<kGates>(pool, w_KxGH.typed_data(), shape[0], shape[1] / kGates,
                      packed->typed_data());
   return ffi::Error::Success();
@@ -354,9 +386,16 @@ ffi::Error Draw(ffi::ThreadPool pool, Integers count, Buffer temperature,
                 Buffer bias_V, ffi::Result<Integers> ids_PxB, Result new_logits_BxV,
                 Result new_state_Lx2xBxH) {
   const auto shape = state_Lx2xBxH.dimensions();
+  if (shape.size() != 4) return WrongShapes();
   const int64_t layers = shape[0], batch = shape[2], hidden = shape[3];
-  const int64_t symbols = bias_V.dimensions()[0], size = batch * hidden;
-  const int64_t padded = packed.dimensions()[0] / (hidden * (2 * layers - 1));
+  const int64_t symbols = bias_V.element_count(), size = batch * hidden;
+  const int64_t padded = packed.element_count() / (hidden * (2 * layers - 1));
+  if (!Is(noise_PxBxV, {ids_PxB->dimensions()[0], batch, symbols}) ||
+      !Is(logits_BxV, {batch, symbols}) || !Is(z_VxGH, {symbols, kGates * hidden}) ||
+      !Is(bias_LxGH, {layers, kGates * hidden}) ||
+      !Is(readout_HxV, {hidden, symbols}) || padded < kGates * hidden) {
+    return WrongShapes();
+  }
   float* logits = new_logits_BxV->typed_data();
   float* state = new_state_Lx2xBxH->typed_data();
   int32_t* ids = ids_PxB->typed_data();

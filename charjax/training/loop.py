@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from charjax import cells, checkpoint, devices, model
-from charjax.config import Config, check_config
+from charjax.config import Config, check_config, model_spec
 from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
 from charjax.sampling import sample
@@ -112,6 +112,9 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
             def say(text: str) -> None:
                 send({"kind": "note", "text": text})
 
+            config = setup.resolve(config, say)
+            spec = model_spec(config)
+            devices.check_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
             corpus = setup.open_text(config, say)
             path = runs.folder(config)
             with runs.owned(path, say) as is_ours:

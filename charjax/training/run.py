@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from charjax import checkpoint, files
-from charjax.config import Config, default_config, flatten
+from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
 
 METRICS = "metrics.jsonl"
@@ -178,9 +178,12 @@ def _check_same(path: Path, identity: dict[str, Any]) -> None:
     # A field that came later had its default then.
     old = flatten(default_config()) | flatten(there["config"])
     new = flatten(identity["config"])
+    free = _FREE
+    if new["train.init_from"]:  # whose model has a shape of its own, or is gone by now
+        free |= {f"model.{name}" for name in SHAPE}
     differing = [
         f"{field}={old.get(field)!r} there, {new.get(field)!r} here"
-        for field in sorted((old.keys() | new.keys()) - _FREE)
+        for field in sorted((old.keys() | new.keys()) - free)
         if old.get(field) != new.get(field)
     ]
     if there["text_sha256"] != identity["text_sha256"]:

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from charjax import checkpoint, model
-from charjax.config import Config, model_spec
-from charjax.errors import ConfigError, TextError
+from charjax.config import SHAPE, Config, model_spec, with_shape
+from charjax.errors import CheckpointError, ConfigError, TextError
 from charjax.model import Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
@@ -69,6 +69,26 @@ def _random_offset(seed: int, epoch: int, largest: int) -> int:
     return int(jax.random.randint(jax.random.fold_in(key, epoch), (), 0, largest + 1))
 
 
+def resolve(config: Config, say: Callable[[str], None]) -> Config:
+    """Returns a configuration with the shape of the model that it starts from.
+
+    So the run's name, its `config.json` and its report speak of the model as it is. A
+    model that is gone is not missed by a run that has begun.
+    """
+    if not config.train.init_from:
+        return config
+    try:
+        path = checkpoint.find(config.train.init_from)
+        resolved = with_shape(config, checkpoint.read(path).spec)
+    except CheckpointError:
+        return config
+    for name in SHAPE:
+        asked, has = config.model[name], resolved.model[name]
+        if asked != has:
+            say(f"init_from model.{name}={has!r}, as {path} has it, not {asked!r}")
+    return resolved
+
+
 def open_text(config: Config, say: Callable[[str], None]) -> Corpus:
     """Returns the encoded text that a configuration names."""
     folder = find(config.data.name, config.data.dir, say=say)
@@ -82,14 +102,8 @@ def first_params(config: Config, text_vocab: Vocab) -> Params:
     if not config.train.init_from:
         return model.init(key, model_spec(config), text_vocab, **draw)
     params = checkpoint.load(config.train.init_from)
-    spec = dataclasses.replace(
-        params.spec,
-        dropout=config.model.dropout,
-        dropout_mode=config.model.dropout_mode,
-        embedding_dropout=config.model.embedding_dropout,
-        dtype=config.model.dtype,
-        kernel=config.model.kernel,
-    )
+    shape = {name: getattr(params.spec, name) for name in SHAPE}
+    spec = model_spec(with_shape(config, shape))
     params = params.replace(spec=spec)
     missing, extra = text_vocab.difference(params.vocab)
     if missing and not config.train.extend_vocab:

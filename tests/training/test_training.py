@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -162,10 +163,22 @@ def test_init_from_takes_weights_and_model_from_the_checkpoint(folder, whole):
     assert run.params.spec.cell == "lstm"
     assert run.params.spec.hidden_size == 8
     assert run.params.spec.dropout == 0.5
+    recorded = json.loads((run.path / "config.json").read_text())["config"]["model"]
+    assert (recorded["cell"], recorded["hidden_size"]) == ("lstm", 8)
+    assert recorded["dropout"] == 0.5
     for ours, theirs in zip(
         jax.tree.leaves(run.params), jax.tree.leaves(whole.params), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_goes_on_without_the_model_that_it_started_from(folder, whole):
+    shutil.copytree(whole.path, folder / "base")
+    fields = {"model__hidden_size": 99, "train__init_from": str(folder / "base")}
+    config = make_config(folder, train__max_steps=4, **fields)
+    run = quiet(config)
+    shutil.rmtree(folder / "base")
+    assert quiet(config).best == run.best
 
 
 def test_init_from_names_the_characters_that_do_not_fit(folder, whole):
