@@ -119,7 +119,9 @@ def activations(
         wanted = tuple(piece[layer] for layer in layers)
         if result is None:
             widths = [a_PxH.shape[1] for a_PxH in jax.tree.leaves(wanted)]
-            _check_indices("units", units or (), min(widths, default=0))
+            _check_indices(
+                "units", () if units is None else units, min(widths, default=0)
+            )
             result = jax.tree.map(
                 lambda a_PxH: np.empty((len(ids), a_PxH[:1, chosen].size), a_PxH.dtype),
                 wanted,
@@ -148,7 +150,8 @@ def find_units(
 
     Correlation asks for a linear relation. The area under the curve asks only that the
     unit be higher where the predicate holds, and is not moved by how rarely it does;
-    it is taken from a histogram in which values within about 1% count as equal.
+    it is taken from a histogram in which values count as equal that lie within about
+    a thousandth of the unit's standard deviation, or 2% of their distance from its mean.
 
     Args:
       params: the model.
@@ -266,22 +269,26 @@ class _Correlation:
 class _Area:
     """The area under the curve of each unit for a target of 0 and 1, from histograms.
 
-    The bins are even on the scale of asinh(a / _FINEST), which is linear near zero and
+    The bins are even on the scale of asinh(16 z), with z how many standard deviations
+    a value is from the mean, both of the first piece: linear near the mean, and
     logarithmic beyond, since a cell's memory is not bounded.
     """
 
     _FINEST = 1 / 16
-    _LARGEST = 1e4
+    _LARGEST = 1e6
     _BINS = 1 << 11
 
     def __init__(self, target_T: np.ndarray, a_PxH: np.ndarray) -> None:
         del target_T
+        values_PxH = a_PxH.astype(np.float64)
+        self.mean_H, std_H = values_PxH.mean(axis=0), values_PxH.std(axis=0)
+        self.scale_H = np.where(std_H > 0, std_H, 1) * self._FINEST
         self.counts_HxBx2 = np.zeros((a_PxH.shape[1], self._BINS, 2), np.int64)
 
     def add(self, a_PxH: np.ndarray, target_P: np.ndarray) -> None:
         scale = self._BINS / 2 / np.arcsinh(self._LARGEST / self._FINEST)
-        bins = np.arcsinh(a_PxH / self._FINEST) * scale + self._BINS / 2
-        bins = np.clip(bins, 0, self._BINS - 1).astype(np.int64)
+        bins = np.arcsinh((a_PxH - self.mean_H) / self.scale_H) * scale
+        bins = np.clip(bins + self._BINS / 2, 0, self._BINS - 1).astype(np.int64)
         H = a_PxH.shape[1]
         places = (np.arange(H) * self._BINS + bins) * 2 + target_P[:, None].astype(int)
         np.add.at(self.counts_HxBx2.reshape(-1), places, 1)

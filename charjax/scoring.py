@@ -155,28 +155,6 @@ def evaluate(params: Params, lanes: Lanes) -> float:
       ...                      train_frac=0.8, val_frac=0.2).val
       >>> loss = charjax.evaluate(params, split)
     """
-    return float(np.mean(chunk_losses(params, lanes), dtype=np.float64))
-
-
-def chunk_losses(params: Params, lanes: Lanes) -> np.ndarray:
-    """Returns the loss of each chunk of a split, the mean over all its lanes.
-
-    `evaluate` is their mean; their spread says how far that mean can be trusted.
-
-    Args:
-      params: the model.
-      lanes: the split, of K chunks.
-
-    Returns:
-      `nats_K`, in nats a character.
-
-    Raises:
-      TextError: the split has no chunk.
-
-    Example:
-      >>> nats_K = chunk_losses(params, streams.val)  # doctest: +SKIP
-      >>> error = nats_K.std(ddof=1) / len(nats_K) ** 0.5  # doctest: +SKIP
-    """
     B, T, num_chunks = lanes.batch_size, lanes.seq_length, lanes.num_chunks
     if num_chunks == 0:
         raise TextError("Split to evaluate: expected at least one chunk, got none")
@@ -190,7 +168,7 @@ def chunk_losses(params: Params, lanes: Lanes) -> np.ndarray:
         ids_BxL[:, : count * T + 1] = window_BxL
         carry, nats_K = _evaluate_chunks(params, carry, ids_BxL, count, T)
         nats.append(nats_K)  # not waited for: the next call is prepared meanwhile
-    return np.concatenate(nats)[:num_chunks]
+    return float(np.mean(np.concatenate(nats)[:num_chunks], dtype=np.float64))
 
 
 def read(params: Params, ids: np.ndarray) -> tuple[State, np.ndarray]:

@@ -119,6 +119,28 @@ def test_a_unit_that_is_the_predicate_scores_one(measure):
     assert best.sign == -1
 
 
+@pytest.mark.parametrize(
+    ("middle", "spread"), [(0, 1e-4), (0.01, 3e-4), (50, 0.3), (3e4, 1e4), (0, 1)]
+)
+def test_areas_are_told_at_any_size_of_a_unit(middle, spread):
+    random = np.random.default_rng(0)
+    truth = random.random(2000) < 0.3
+    moves = random.normal(size=2000) + 2 * truth
+    a_TxH = np.float32(middle + spread * moves)[:, None]
+    area = interpret._Area(truth, a_TxH[:500])
+    for piece in range(0, 2000, 500):
+        area.add(a_TxH[piece : piece + 500], truth[piece : piece + 500])
+    expected = oracle.area(a_TxH[:, 0], truth)
+    assert area.result()[0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_units_are_chosen_by_an_array_of_numbers_too():
+    params = make()
+    chosen = charjax.activations(params, TEXT, units=np.array([1, 2]))
+    listed = charjax.activations(params, TEXT, units=[1, 2])
+    jax.tree.map(np.testing.assert_array_equal, chosen, listed)
+
+
 def test_a_unit_that_never_moves_tracks_nothing():
     params = jax.tree.map(jnp.zeros_like, make())
     units = charjax.find_units(params, TEXT, IDS)

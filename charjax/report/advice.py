@@ -26,7 +26,8 @@ class Facts(NamedTuple):
       parameters: weights of the model.
       train_characters: characters of the training split; None where not known.
       val_characters: characters of the validation split, likewise.
-      val_error: standard error of the validation loss; None where it is not known.
+      val_error: standard error of the validation loss; None where it is not known, or
+        the split too short to tell.
       grad_norms: norms of the gradient of the mean loss, before clipping.
       clip_norm: the norm at which they are clipped; None where they are not, or each
         value apart.
@@ -93,10 +94,16 @@ def fit(facts: Facts) -> Advice | None:
         return None
     last, train = facts.val[-1][1], _tail(facts.train)
     best_epoch, best = min(facts.val, key=lambda point: point[1])
-    more_dropout = f"model.dropout={min(round(facts.dropout + 0.2, 2), 0.7):g}"
-    mend = f"try more dropout ({more_dropout}) or a smaller model"
+    more_dropout = min(round(facts.dropout + 0.2, 2), 0.7)
+    mend = "try a smaller model"
+    if more_dropout > facts.dropout:
+        mend = f"try more dropout (model.dropout={more_dropout:g}) or a smaller model"
     pair = f"training loss {train:.3f}, validation loss {last:.3f}"
-    if train < best and last - best > max(0.01 * best, 2 * (facts.val_error or 0)):
+    if last < 0.01:
+        text = f"{pair}: hardly anything is left to learn.".capitalize()
+        return Advice("fit", "fine", text)
+    # By chance two losses on one split differ less than either is off.
+    if train < best and last - best > max(0.01 * best, 0.5 * (facts.val_error or 0)):
         return Advice(
             "fit",
             "try",
@@ -113,10 +120,11 @@ def fit(facts: Facts) -> Advice | None:
         )
     if gap < 0.03:
         first = "less dropout, then " if facts.dropout else ""
+        how = "about equal" if gap > -0.03 else "which is the lower one"
         return Advice(
             "fit",
             "try",
-            f"Underfitting: {pair}, about equal; try {first}a larger model "
+            f"Underfitting: {pair}, {how}; try {first}a larger model "
             f"(model.hidden_size={2 * facts.hidden_size}, or one layer more)."
             + _dropout_note(facts),
         )
@@ -149,8 +157,15 @@ def size(facts: Facts) -> Advice | None:
 
 def trust(facts: Facts) -> Advice | None:
     """Asks whether the validation split is large enough to tell runs apart."""
-    if not facts.val or facts.val_characters is None or facts.val_error is None:
+    if not facts.val or facts.val_characters is None:
         return None
+    if facts.val_error is None:
+        return Advice(
+            "trust",
+            "try",
+            f"The validation split of {facts.val_characters:,} characters is too short "
+            "to tell how far its loss is off; a larger data.val_frac helps.",
+        )
     loss, within = facts.val[-1][1], 2 * facts.val_error
     text = (
         f"The validation loss {loss:.3f} is known to ±{within:.3f} (two standard "
@@ -162,8 +177,9 @@ def trust(facts: Facts) -> Advice | None:
     return Advice(
         "trust",
         "try",
-        f"{text}: smaller differences between models tell nothing. A larger "
-        f"data.val_frac helps; ±0.02 takes about {needed:,} characters.",
+        f"{text}: on other text like it the loss may be so much higher or lower. "
+        "Compare models on this very split only, where they differ less by chance. A "
+        f"larger data.val_frac helps; ±0.02 takes about {needed:,} characters.",
     )
 
 
@@ -176,7 +192,7 @@ def length(facts: Facts) -> Advice | None:
     end, last = curve[-1]
     epoch, before = min(curve[:-1], key=lambda point: abs(point[0] - 0.8 * end))
     best = min(loss for _, loss in curve)
-    fall = (before - last) / before
+    fall = (before - last) / before if before else 0.0
     text = f"The {name} loss went from {before:.3f} at epoch {epoch:.2f} to {last:.3f}"
     if last > 1.002 * best or fall < 0.01:
         return Advice("length", "fine", f"{text} at the end, epoch {end:.2f}.")

@@ -1,6 +1,5 @@
 """What a report shows, gathered from a run's folder as plain data."""
 
-import dataclasses
 import math
 import shlex
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 
 from charjax import cells, checkpoint, interpret, model
+from charjax.cells.base import Carry
 from charjax.config import Config, flatten
 from charjax.devices import jit_forward
 from charjax.errors import ConfigError, TextError
@@ -19,7 +19,6 @@ from charjax.ngram import NGram
 from charjax.report import advice, history
 from charjax.report.history import Folder
 from charjax.sampling import sample
-from charjax.scoring import chunk_losses
 from charjax.text import Lanes, Streams, open_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import setup
@@ -32,7 +31,8 @@ _GUESSES = 5
 _SAMPLES = 6  # along the training
 _SAMPLE_LENGTH = 400
 _READ_CHARACTERS = 20_000  # in which units are looked for
-_SCORED_CHARACTERS = 100_000  # that the standard error of the loss rests on
+_SCORED_CHARACTERS = 500_000  # that the standard error of the loss rests on
+_STRETCHES = 8  # of text, at least, that it is taken from
 _NGRAM_CHARACTERS = 5_000_000  # of the training text, from its start
 _NGRAM_ORDER = 6
 _ACTIVATIONS = 600_000  # values on the page, a byte each before base64
@@ -276,13 +276,34 @@ def _clip_norm(config: Config) -> float | None:
 
 
 def _standard_error(params: Params, lanes: Lanes) -> float | None:
-    """Returns the standard error of a split's loss, from the spread of its chunks."""
-    step = lanes.batch_size * lanes.seq_length
-    some = min(lanes.num_chunks, max(_SCORED_CHARACTERS // step, 2))
-    if some < 2:
+    """Returns the standard error of a split's loss; None where it is too short to tell.
+
+    Neighbouring characters are easy or hard together, so it is taken from the spread
+    of whole lanes, cut into as many stretches as it takes for eight of them.
+    """
+    B, T = lanes.batch_size, lanes.seq_length
+    num_chunks = min(lanes.num_chunks, -(-_SCORED_CHARACTERS // (B * T)))
+    cuts = -(-_STRETCHES // B)
+    if num_chunks < cuts:
         return None
-    nats_K = chunk_losses(params, dataclasses.replace(lanes, num_chunks=some))
-    return float(np.std(nats_K, ddof=1) / math.sqrt(lanes.num_chunks))
+    carry = model.initial_carry(params, B)
+    nats = []
+    for chunk in range(num_chunks):
+        ids_BxS = lanes.window(chunk * T, T + 1).astype(np.int32)
+        carry, nats_B = _lane_losses(params, carry, ids_BxS)
+        nats.append(nats_B)
+    stretches = [part.mean(axis=0) for part in np.array_split(np.stack(nats), cuts)]
+    return float(np.std(stretches, ddof=1) / math.sqrt(np.size(stretches)))
+
+
+@jit_forward
+def _lane_losses(
+    params: Params, carry: Carry, ids_BxS: jax.Array
+) -> tuple[Carry, jax.Array]:
+    """Returns the state after a chunk, and each lane's mean loss on it."""
+    logits_BxTxV, carry = model.apply(params, ids_BxS[:, :-1], carry)
+    per_lane = jax.vmap(model.mean_nats)
+    return carry, per_lane(logits_BxTxV, ids_BxS[:, 1:])
 
 
 def _samples(folder: Folder) -> list[Section]:

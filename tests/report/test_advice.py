@@ -50,6 +50,11 @@ def test_a_sound_run_is_told_to_change_nothing_and_why():
     ("size", {"parameters": 10_000}, ["100 characters a parameter"]),
     # Two errors of 0.05 are five times 0.02: 25 times the characters.
     ("trust", {"val_error": 0.05}, ["±0.100", "2,500,000"]),
+    ("fit", {"train": epochs([2.0, 1.8, 1.7, 1.7, 1.7]), "dropout": 0.5},
+     ["Underfitting", "which is the lower one", "less dropout"]),
+    ("fit", {"train": epochs([2.0, 1.0, 0.5, 0.4, 0.4]), "dropout": 0.8},
+     ["Overfitting", "; try a smaller model."]),
+    ("trust", {"val_error": None, "val_characters": 40}, ["40 characters is too short"]),
     ("length", {"val": epochs([2.1, 1.6, 1.55, 1.5, 1.43]),
                 "train": epochs([2.1, 1.5, 1.45, 1.4, 1.35])},
      ["1.500 at epoch 4.00", "1.430", "train.max_epochs=10"]),
@@ -81,5 +86,12 @@ def test_a_history_without_numbers_gives_no_advice_but_on_size():
 
 
 def test_a_rise_within_the_error_of_the_validation_loss_is_no_overfitting():
-    risen = SOUND._replace(val=epochs([2.1, 1.6, 1.38, 1.40, 1.42]), val_error=0.03)
+    risen = SOUND._replace(val=epochs([2.1, 1.6, 1.38, 1.40, 1.42]), val_error=0.1)
     assert "fit" not in changes(risen)
+
+
+def test_a_text_that_is_known_by_heart_is_no_underfitting():
+    learned = epochs([2.0, 0.5, 0.0, 0.0, 0.0])
+    facts = SOUND._replace(train=learned, val=learned, ngram=0.5)
+    assert changes(facts) == {}
+    assert "left to learn" in str(advise(facts))
