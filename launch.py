@@ -3,9 +3,11 @@
 Any field can be overridden (`--config.model.cell=gru`); the same command continues.
 """
 
+import re
 import sys
 from typing import NoReturn
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
@@ -23,7 +25,7 @@ def parse(argv: list[str]) -> list[str]:
     try:
         check_overrides(argv)
         arguments = flags.FLAGS(argv)
-        _ = _CONFIG.value  # a file that is not there fails when read
+        dict(_CONFIG.value or {})  # a file that is not there fails when read
         return arguments
     except OSError:
         _fail("no such config file; try --config configs/shakespeare_lstm.py")
@@ -49,6 +51,13 @@ def main(argv: list[str]) -> None:
         sys.exit(130)
     except charjax.CharjaxError as error:
         _fail(error)
+    except jax.errors.JaxRuntimeError as error:
+        if not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
+            raise
+        _fail(
+            "out of memory; choose a smaller model.hidden_size, data.batch_size or "
+            "data.seq_length, or a train.segment_length"
+        )
 
 
 def _fail(message: object) -> NoReturn:

@@ -1,6 +1,7 @@
 """The command line: `charjax sample|next|score|novel|report|compare|...`."""
 
 import argparse
+import contextlib
 import importlib.util
 import math
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charjax.devices import keep_compilations
-from charjax.errors import CharjaxError, MissingTextError, TextError
+from charjax.errors import CharjaxError, ConfigError, MissingTextError, TextError
 
 if TYPE_CHECKING:
     from charjax.checkpoint import Record
@@ -32,10 +33,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CharjaxError as error:
         print(f"charjax: error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; keep the exit from flushing into it.
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        # Keep the exit from flushing into what takes no more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        if isinstance(error, BrokenPipeError):  # a reader who has seen enough
+            return 141
+        file = error.filename or "standard output"
+        print(f"charjax: error: {file}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0
@@ -71,6 +78,8 @@ def _sample(args: argparse.Namespace) -> None:
 def _next(args: argparse.Namespace) -> None:
     from charjax import load, next_chars
 
+    if args.top < 0:
+        raise ConfigError(f"--top: expected 0 (all rows) or more, got {args.top}")
     params = load(args.path, args.which, fallback=args.fallback)
     prime = _prime(args, params.vocab.encoding)
     table = next_chars(params, prime, temperature=args.temperature)
@@ -264,8 +273,9 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     def add_prime(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--prime", default="", help="text to go on from")
-        command.add_argument("--prime-file", help="a file that holds it")
+        prime = command.add_mutually_exclusive_group()
+        prime.add_argument("--prime", default="", help="text to go on from")
+        prime.add_argument("--prime-file", help="a file that holds it")
 
     unknown: dict[str, Any] = {
         "choices": ("error", "skip"),

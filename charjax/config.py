@@ -121,10 +121,19 @@ def check_config(config: Config) -> Config:
       ConfigError: a field is unknown (the message has the nearest name), of the wrong
         type or out of range.
     """
-    full = default_config()
-    _merge(full, config, prefix="")
+    full = complete(config)
     model_spec(full)
     _check_ranges(full)
+    return full
+
+
+def complete(config: Config) -> Config:
+    """Returns a full, locked configuration, of which only names and types are checked.
+
+    For a run that is there: its cell need not be known to see how it went.
+    """
+    full = default_config()
+    _merge(full, config, prefix="")
     return full.lock()
 
 
@@ -175,6 +184,11 @@ def check_overrides(argv: Iterable[str]) -> None:
     known = flatten(default_config())
     for argument in argv:
         match = re.match(r"--?config\.([\w.]+)", argument)
+        if match and match[1] in {field.partition(".")[0] for field in known}:
+            raise ConfigError(
+                f"{match[1]} is a group of fields; set one of them, such as "
+                f"--config.{next(f for f in known if f.startswith(match[1] + '.'))}"
+            )
         if match and match[1] not in known:
             raise _unknown_field(match[1])
 

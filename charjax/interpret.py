@@ -151,7 +151,8 @@ def find_units(
     Correlation asks for a linear relation. The area under the curve asks only that the
     unit be higher where the predicate holds, and is not moved by how rarely it does;
     it is taken from a histogram in which values count as equal that lie within about
-    a thousandth of the unit's standard deviation, or 2% of their distance from its mean.
+    a thousandth of the unit's standard deviation, or 2% of their own distance from its
+    mean.
 
     Args:
       params: the model.

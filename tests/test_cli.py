@@ -190,6 +190,16 @@ def test_prepare_encodes_a_folder_under_data(run, tmp_path, monkeypatch):
     assert "6 characters, 3 distinct" in out
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("arguments", [["sample"], ["next", "--top", "0"]])
+def test_output_that_takes_no_more_is_one_line(cv, arguments):
+    command = [sys.executable, "-m", "charjax", *arguments, cv / "first"]
+    with open("/dev/full", "w") as full:
+        out = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert out.returncode == 2
+    assert out.stderr == b"charjax: error: standard output: No space left on device\n"
+
+
 def test_an_imported_file_may_register_the_cell_of_a_checkpoint(tmp_path):
     cell_file = tmp_path / "my_cell.py"
     cell_file.write_text(
@@ -225,6 +235,7 @@ def test_an_imported_file_may_register_the_cell_of_a_checkpoint(tmp_path):
     (["sample", "{cv}/first", "--length", "-3"], "length"),
     (["sample", "{cv}/fist"], "near it: .*first"),
     (["sample", "{cv}/first", "--prime-file", "no/such/file"], "no/such/file"),
+    (["next", "{cv}/first", "--top", "-2"], "--top: expected 0 .* or more, got -2"),
     (["score", "{cv}/first", "no/such/file"], "no/such/file"),
     (["inspect", "{cv}/none/at/all"], "not there"),
     (["list", "{cv}/none"], "no checkpoint below"),

@@ -149,11 +149,15 @@ def test_a_unit_that_never_moves_tracks_nothing():
     assert {unit.score for unit in units} == {0.5}
 
 
-def test_memory_far_from_zero_is_ranked_by_the_area_too():
-    a_TxH = np.float32([[-1e5], [-300], [-1e-3], [0], [1e-3], [0.999], [1.05], [1e6]])
-    area = interpret._Area(np.zeros(8), a_TxH)
-    area.add(a_TxH, np.array([0, 0, 0, 0, 1, 1, 1, 1]))
-    assert area.result()[0] == pytest.approx(1)
+def test_memory_that_grows_beyond_what_it_first_was_is_ranked_by_the_area_too():
+    random = np.random.default_rng(0)
+    truth = random.random(2000) < 0.3
+    a_TxH = np.float32(random.normal(size=2000) + truth)[:, None]
+    a_TxH[500:] *= 1e5
+    area = interpret._Area(truth, a_TxH[:500])
+    area.add(a_TxH, truth)
+    expected = oracle.area(a_TxH[:, 0], truth)
+    assert area.result()[0] == pytest.approx(expected, abs=5e-3)
 
 
 def test_gate_saturation_is_the_share_of_characters():

@@ -180,6 +180,9 @@ def test_a_cell_from_a_config_file_of_ones_own_trains(folder):
     (["--config.learning_rate=3"], "Did you mean 'optimizer.learning_rate'"),
     (["--config.model.hidden_size=three"], "invalid literal for int"),
     (["--config.model.cell=lstmm"], "unknown cell 'lstmm'"),
+    (["--config.model=4"], "model is a group of fields; set one of them"),
+    (["--config.model.cell=gru", "--config.model.kernel=native"], "cannot be had"),
+    (["--config.sample.prime=\u00e9"], "sample.prime='\u00e9' has characters"),
     (["--no_such_flag=1"], "Unknown command line flag"),
     (["more"], "unexpected argument 'more'"),
     (["--config", "configs/none.py"], "no such config file"),
@@ -203,10 +206,34 @@ def test_a_refused_command_does_not_stand_in_the_way_of_the_corrected_one(folder
     assert done.returncode == 0, done.stderr
 
 
-def test_no_config_says_which_to_try():
+@pytest.mark.parametrize("arguments", [[], ["--config", "none.py"]])
+def test_no_config_says_which_to_try(arguments):
     done = subprocess.run(
-        [sys.executable, "launch.py"], cwd=ROOT, capture_output=True, text=True,
-        check=False, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        [sys.executable, "launch.py", *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
     )  # fmt: skip
     assert done.returncode == 1
     assert "--config configs/shakespeare_lstm.py" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_last_line_samples_from_a_cell_of_your_own(folder, tmp_path):
+    config = tmp_path / "own.py"
+    config.write_text(
+        "import charjax\n"
+        "from charjax.cells.base import sigmoid\n"
+        "rnn = charjax.cells.get('rnn')\n"
+        "def step(params, h, z, matmul):\n"
+        "    h = sigmoid(z + matmul(h, params.recurrent_HxGH))\n"
+        "    return h, h\n"
+        "charjax.cells.register('own', rnn._replace(step=step))\n"
+        "def get_config():\n"
+        "    config = charjax.default_config()\n"
+        "    config.model.cell = 'own'\n"
+        "    return config\n"
+    )
+    done = launch(folder, "--quiet", config=config, train__max_steps=2)
+    line = done.stdout.splitlines()[-1].removeprefix("sample from it:  charjax ")
+    sample = [sys.executable, "-m", "charjax", *line.split(), "--length", "5"]
+    subprocess.run(sample, cwd=ROOT, check=True)

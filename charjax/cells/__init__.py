@@ -1,10 +1,20 @@
 """The registry of recurrent cells, by the name that a config gives them."""
 
+import inspect
+
 from charjax.cells import gru, gru_reset_before, lstm, rnn
 from charjax.cells.base import Cell, Initializers, Matmul
 from charjax.errors import ConfigError, did_you_mean
 
-__all__ = ["Cell", "Initializers", "Matmul", "get", "names", "register"]
+__all__ = [
+    "Cell",
+    "Initializers",
+    "Matmul",
+    "get",
+    "names",
+    "own_file",
+    "register",
+]
 
 _CELLS: dict[str, Cell] = {
     "rnn": rnn.cell,
@@ -12,6 +22,7 @@ _CELLS: dict[str, Cell] = {
     "gru": gru.cell,
     "gru_reset_before": gru_reset_before.cell,
 }
+_BUILT_IN = frozenset(_CELLS)
 
 
 def register(name: str, cell: Cell) -> None:
@@ -47,9 +58,20 @@ def get(name: str) -> Cell:
         raise ConfigError(
             f"unknown cell {name!r}; known are {', '.join(names())}."
             f"{did_you_mean(name, names())} A cell of your own must be registered "
-            "first: import its file (on the command line: --import FILE.py)"
+            "first: import its file (on the command line: charjax --import FILE.py ...)"
         )
     return _CELLS[name]
+
+
+def own_file(name: str) -> str | None:
+    """Returns the file that defines a cell of the user's, None for a built-in one."""
+    if name in _BUILT_IN:
+        return None
+    for function in map(inspect.unwrap, filter(None, get(name))):
+        code = getattr(function, "__code__", None)
+        if code and not function.__module__.startswith("charjax."):
+            return code.co_filename
+    return "FILE.py"
 
 
 def names() -> list[str]:

@@ -160,7 +160,7 @@ def _run(folder: Folder, params: Params, streams: Streams | str) -> Section:
         "name": folder.path.resolve().name,
         "path": str(folder.path),
         "command": command(folder.config, folder.path.resolve().name),
-        "own_cell": not cells.get(spec.cell).step.__module__.startswith("charjax."),
+        "own_cell": cells.own_file(spec.cell) is not None,
         "text": Path(data.dir).resolve().name if data.dir else data.name,
         "splits": splits,
         "symbols": len(params.vocab),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charjax import checkpoint
-from charjax.config import Config, check_config, default_config, flatten
+from charjax.config import Config, complete, default_config, flatten
 from charjax.errors import CheckpointError
 from charjax.training import run as runs
 from charjax.training.records import Record, read_json_lines
@@ -54,7 +54,7 @@ def open_folder(path: Path | str) -> Folder:
     best = checkpoint.find(path)
     return Folder(
         path=path,
-        config=check_config(identity["config"]),
+        config=complete(identity["config"]),
         text_sha256=identity["text_sha256"],
         best=best,
         record=checkpoint.read(best),

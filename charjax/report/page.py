@@ -68,17 +68,22 @@ def write_comparison(comparison: Comparison, path: Path | str) -> None:
 
 
 def _write(path: Path, page: str) -> None:
-    if path.exists() and _GENERATOR.encode() not in path.read_bytes()[:1000]:
-        raise ConfigError(
-            f"{path} is there and no page of charjax's; move it or choose another name"
-        )
     try:
+        if path.exists() and not _is_ours(path):
+            raise ConfigError(
+                f"{path} is there and no page of charjax's; move it or choose another "
+                "name"
+            )
         with replacing(path) as file:
             file.write(page.encode("utf-8", "replace"))
     except OSError as error:
         raise CheckpointError(
             f"cannot write {path}: {error.strerror}; choose another place"
         ) from None
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and _GENERATOR.encode() in path.read_bytes()[:1000]
 
 
 def render(report: Report) -> str:

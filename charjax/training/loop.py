@@ -156,6 +156,11 @@ def _finished(path: Path) -> Run:
     summary = runs.read_summary(path)
     assert summary is not None
     best = path / summary["best"]
+    if not best.exists():
+        raise CheckpointError(
+            f"{best}: not there, the best checkpoint of a finished run; "
+            "train.restart=true begins anew beside it"
+        )
     return Run(
         path=path,
         best=best,
@@ -173,6 +178,7 @@ def _end_record(run: Run) -> Record:
         "best": str(run.best),
         "best_loss": run.best_loss,
         "test_loss": run.test_loss,
+        "cell_file": cells.own_file(run.params.spec.cell),
     }
 
 
@@ -243,7 +249,7 @@ class _Loop:
             self.state = setup.restore_state(self.plan, latest, params)
             self.progress = _progress_of(latest)
             self.saved_step = int(self.state.step)
-        params.vocab.encode(self.config.sample.prime)
+        setup.check_prime(self.config, params.vocab)
         runs.claim(self.path, self.config, corpus.sha256)
         rewind(self.path / runs.METRICS, self.saved_step, self.progress.validated_step)
         self._introduce(corpus, params, latest)

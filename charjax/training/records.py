@@ -9,7 +9,8 @@ takes one. Records of all kinds but those marked * have `step` and `epoch`.
     val       a validation: loss, bits, of (the split), sample
     test      the best checkpoint on the test split: loss, bits, of
     saved     a checkpoint: path, loss, best (the path of the best so far)
-    end *     the run is finished: path, best, best_loss, test_loss
+    end *     the run is finished: path, best, best_loss, test_loss, cell_file (of a
+              cell of your own)
     note *    a line for people: text
     warning * one that matters: text
 
@@ -35,6 +36,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -204,9 +206,12 @@ def _split_line(r: Record) -> str:
 
 
 def _end_lines(r: Record) -> str:
+    words = ["charjax", "sample", r["path"]]
+    if r["cell_file"]:
+        words[1:1] = ["--import", os.path.relpath(r["cell_file"])]
     return (
         f"best checkpoint: {r['best']}  (loss {r['best_loss']:.4f})\n"
-        f"sample from it:  charjax sample {r['path']}"
+        f"sample from it:  {shlex.join(words)}"
     )
 
 

@@ -117,6 +117,17 @@ def first_params(config: Config, text_vocab: Vocab) -> Params:
     return _extended(params, model.init(key, spec, vocab, **draw))
 
 
+def check_prime(config: Config, vocab: Vocab) -> None:
+    """Raises a TextError where the model does not know what its samples begin with."""
+    try:
+        vocab.encode(config.sample.prime)
+    except TextError:
+        raise TextError(
+            f"sample.prime={config.sample.prime!r} has characters that the model does "
+            "not know; choose another"
+        ) from None
+
+
 def saved_params(config: Config, path: Path) -> Params:
     """Returns the weights of a run's checkpoint, to go on with."""
     params = checkpoint.load(path)

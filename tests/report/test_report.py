@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -251,7 +252,18 @@ def test_compare_sets_the_best_first_with_the_fields_that_differ(run, tmp_path, 
     assert rows[0].strip().startswith(f"{best.best_loss:.4f}")
     assert rows[0].endswith(str(best.path))
     assert rows[1].endswith(str(worst.path))
+    assert main([*arguments[:-1], str(tmp_path)]) == 2
+    assert "no page of charjax's" in capsys.readouterr().err
     page = out.read_text(encoding="utf-8")
     assert f"{worst.best_loss:.4f}" in page
     runs = embedded(page)["comparison"]
     assert [r["name"] for r in runs] == [str(best.path), str(worst.path)]
+
+
+def test_runs_of_a_cell_that_is_not_registered_are_compared_too(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "own")
+    config = tmp_path / "own" / "config.json"
+    config.write_text(config.read_text().replace('"cell": "lstm"', '"cell": "mine"'))
+    comparison = report.compare([run.path, tmp_path / "own"])
+    assert comparison.fields == ["model.cell"]
+    assert comparison.runs[1]["values"] == {"model.cell": "mine"}

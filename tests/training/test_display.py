@@ -135,5 +135,6 @@ def test_an_error_leaves_the_cursor_shown_and_the_last_picture(error):
 
 def test_the_result_comes_below_the_last_picture():
     end = {"kind": "end", "path": "cv/run", "best": "cv/run/1", "best_loss": 1.0}
+    end["cell_file"] = None
     written, _ = draw(BEGIN, progress(400), end)
     assert written.rfind("sample from it") > written.rfind("step 400 of 400") > 0
