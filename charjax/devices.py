@@ -72,9 +72,12 @@ def keep_compilations() -> None:
         return
     try:
         caches = cache_folder()
-    except RuntimeError:  # the user has no home
+        folder = caches / f"xla-{jaxlib.version.__version__}-{platform.node()}"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # the user has no home, or may not write there
         return
-    folder = caches / f"xla-{jaxlib.version.__version__}-{platform.node()}"
+    if not os.access(folder, os.W_OK):
+        return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 

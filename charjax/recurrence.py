@@ -37,7 +37,8 @@ def unroll(
 ) -> tuple[Carry, jax.Array]:
     """Runs a cell over time.
 
-    It is differentiable in reverse mode (`jax.grad`, `jax.vjp`) only.
+    It is differentiable in reverse mode (`jax.grad`, `jax.vjp`) only, and where a
+    compiled kernel runs it, once.
 
     Args:
       cell: the cell.

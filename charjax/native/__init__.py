@@ -21,6 +21,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any, NamedTuple
 
 import jax
@@ -85,7 +86,7 @@ def problem() -> str | None:
             jax.ffi.register_ffi_target(target, handler, platform="cpu")
     except _BuildError as error:
         return str(error)
-    except (OSError, AttributeError, RuntimeError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, AttributeError, RuntimeError, TimeoutExpired) as error:
         return f"the compiled library cannot be made or read: {error}"
     return None
 

@@ -191,9 +191,19 @@ def command(config: Config, name: str) -> str:
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
     words = [
         "python launch.py --config configs/default.py",
-        *map(shlex.quote, overrides),
+        *map(_quoted, overrides),
     ]
     return " \\\n  ".join(words)
+
+
+def _quoted(word: str) -> str:
+    """Returns a word for the shell, with nothing in it that a page would not show."""
+    if word.isprintable():
+        return shlex.quote(word)
+    shown = "".join(
+        c if c.isprintable() and c not in "\\'" else f"\\U{ord(c):08x}" for c in word
+    )
+    return f"$'{shown}'"
 
 
 def _size(lanes: Lanes) -> int:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,7 @@ from charjax import report
 from charjax.cli import main
 from charjax.config import flatten
 from charjax.report import collect, render
+from charjax.report.collect import command
 from charjax.report.page import embedded_json, visible
 from tests.report.conftest import TEXT, make_config
 
@@ -46,6 +48,19 @@ def test_the_command_sets_every_field_as_the_run_had_it(data, monkeypatch):
     flag = config_flags.DEFINE_config_file("config", flag_values=values)
     values(words[1:])
     assert flatten(flag.value) == data.config
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_the_command_holds_characters_that_do_not_show():
+    config = charjax.default_config()
+    config.sample.prime = "it's\ta \\ \x07 \u202e\xe9"
+    words = command(config, "run").replace("python launch.py", "printf '%s|'")
+    assert words.replace("\n", "").isprintable()
+    done = subprocess.run(
+        ["bash", "-c", words], capture_output=True, text=True, check=True,
+        env={"LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    assert f"--config.sample.prime={config.sample.prime}|" in done.stdout
 
 
 def test_held_out_characters_have_the_probabilities_that_score_gives(run, data):
