@@ -8,6 +8,8 @@ import numpy as np
 
 Curve = Sequence[tuple[float, float]]
 
+_TRUSTED = 0.05  # nats that a validation loss may be off
+
 # Learning rates at which each optimiser is commonly run on recurrent models.
 _USUAL_RATES = {
     "adamw": (1e-4, 3e-2),
@@ -171,15 +173,15 @@ def trust(facts: Facts) -> Advice | None:
         f"The validation loss {loss:.3f} is known to ±{within:.3f} (two standard "
         f"errors, {facts.val_characters:,} characters)"
     )
-    if within <= 0.02:
+    if within <= _TRUSTED:
         return Advice("trust", "fine", f"{text}.")
-    needed = round(facts.val_characters * (within / 0.02) ** 2)
+    needed = round(facts.val_characters * (within / _TRUSTED) ** 2)
     return Advice(
         "trust",
         "try",
         f"{text}: on other text like it the loss may be so much higher or lower. "
         "Compare models on this very split only, where they differ less by chance. A "
-        f"larger data.val_frac helps; ±0.02 takes about {needed:,} characters.",
+        f"larger data.val_frac helps; ±{_TRUSTED} takes about {needed:,} characters.",
     )
 
 

@@ -395,7 +395,8 @@ def _cells(params: Params, heldout: _HeldOut) -> Section:
     total = sum(layer.carry[state].shape[1] for layer in layers)
     least, most = _CELL_CHARACTERS
     shown = min(max(_ACTIVATIONS // total, least), most, len(text))
-    units = [(u["layer"], u["index"], u["state"]) for u in telling]
+    # A unit may tell of several things.
+    units = list(dict.fromkeys((u["layer"], u["index"], u["state"]) for u in telling))
     units += [
         (number, index, state)
         for number, layer in enumerate(layers)

@@ -48,8 +48,8 @@ def test_a_sound_run_is_told_to_change_nothing_and_why():
      ["Underfitting", "model.hidden_size=256"]),
     ("size", {"parameters": 20_000_000}, ["20 parameters a character"]),
     ("size", {"parameters": 10_000}, ["100 characters a parameter"]),
-    # Two errors of 0.05 are five times 0.02: 25 times the characters.
-    ("trust", {"val_error": 0.05}, ["±0.100", "2,500,000"]),
+    # Two errors of 0.05 are twice 0.05: four times the characters.
+    ("trust", {"val_error": 0.05}, ["±0.100", "400,000"]),
     ("fit", {"train": epochs([2.0, 1.8, 1.7, 1.7, 1.7]), "dropout": 0.5},
      ["Underfitting", "which is the lower one", "less dropout"]),
     ("fit", {"train": epochs([2.0, 1.0, 0.5, 0.4, 0.4]), "dropout": 0.8},

@@ -93,6 +93,7 @@ def embedded(page):
 def test_packed_activations_are_those_of_the_model_to_an_eighth_bit(run, data):
     packed = embedded(render(data))["cells"]
     units, length = packed["units"], len(packed["characters"])
+    assert len({tuple(unit) for unit in units}) == len(units)
     raw = np.frombuffer(base64.b64decode(packed["values"]), np.int8)
     values_UxT = raw.reshape(len(units), length) / 127
     text = "".join(data.cells["characters"])
