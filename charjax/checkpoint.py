@@ -608,7 +608,7 @@ def _stored(leaf: Any) -> jax.ShapeDtypeStruct:
 
 def _template(record: Record) -> Params:
     """Returns the shapes of the recorded model's weights; nothing is allocated."""
-    spec = _parse_spec(record)
+    spec = spec_of(record)
     try:
         vocab = Vocab.from_json(record.vocab)
         key = jax.eval_shape(lambda: jax.random.key(0))
@@ -631,7 +631,17 @@ def _portable(spec: ModelSpec) -> dict[str, Any]:
     return fields
 
 
-def _parse_spec(record: Record) -> ModelSpec:
+def spec_of(record: Record) -> ModelSpec:
+    """Returns what kind of model a checkpoint holds.
+
+    Raises:
+      CheckpointError: it has fields that this charjax does not know.
+      ConfigError: its cell is not registered.
+
+    Example:
+      >>> spec_of(read("cv/run/lm_lstm_epoch0.95_2.0681")).cell  # doctest: +SKIP
+      'lstm'
+    """
     defaults = dataclasses.asdict(ModelSpec())
     for name, value in record.spec.items():
         kind = type(defaults.get(name))

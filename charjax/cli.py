@@ -1,7 +1,6 @@
 """The command line: `charjax sample|next|score|novel|report|compare|...`."""
 
 import argparse
-import contextlib
 import importlib.util
 import math
 import os
@@ -34,14 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"charjax: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        with contextlib.suppress(OSError):
+        file = error.filename
+        try:
             sys.stdout.flush()
-        # Keep the exit from flushing into what takes no more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError:
+            file = "standard output"
+            # Keep the exit from flushing into what takes no more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # a reader who has seen enough
             return 141
-        file = error.filename or "standard output"
-        print(f"charjax: error: {file}: {error.strerror}", file=sys.stderr)
+        where = f"{file}: " if file else ""
+        print(f"charjax: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

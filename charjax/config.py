@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -131,6 +131,9 @@ def complete(config: Config) -> Config:
     """Returns a full, locked configuration, of which only names and types are checked.
 
     For a run that is there: its cell need not be known to see how it went.
+
+    Raises:
+      ConfigError: a field is unknown or of the wrong type.
     """
     full = default_config()
     _merge(full, config, prefix="")
@@ -147,15 +150,10 @@ def model_spec(config: Config) -> ModelSpec:
     return ModelSpec(**{name: config.model[name] for name in fields})
 
 
-def with_shape(config: Config, spec: Mapping[str, Any]) -> Config:
-    """Returns a full configuration with the shape of a model that is there already.
-
-    Args:
-      config: the configuration.
-      spec: the model's fields, by name.
-    """
+def with_shape(config: Config, spec: ModelSpec) -> Config:
+    """Returns a full configuration with the shape of a model that is there already."""
     changed = config.copy_and_resolve_references()
-    changed.model.update({name: spec[name] for name in SHAPE})
+    changed.model.update({name: getattr(spec, name) for name in SHAPE})
     return changed.lock()
 
 

@@ -108,7 +108,7 @@ def find_kernel(
 
 
 def check_kernel(kernel: str, cell: Cell, dtype: str) -> None:
-    """Raises what `find_kernel` would for float32 weights."""
+    """Raises the ConfigError that `find_kernel` would for float32 weights."""
     find_kernel(kernel, cell, dtype, [np.zeros(0, np.float32)])
 
 

@@ -119,9 +119,8 @@ def activations(
         wanted = tuple(piece[layer] for layer in layers)
         if result is None:
             widths = [a_PxH.shape[1] for a_PxH in jax.tree.leaves(wanted)]
-            _check_indices(
-                "units", () if units is None else units, min(widths, default=0)
-            )
+            if units is not None:
+                _check_indices("units", units, min(widths, default=0))
             result = jax.tree.map(
                 lambda a_PxH: np.empty((len(ids), a_PxH[:1, chosen].size), a_PxH.dtype),
                 wanted,

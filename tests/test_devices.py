@@ -85,6 +85,11 @@ def test_compilations_are_kept_by_version_and_host_unless_the_user_chose(
         folder = jax.config.jax_compilation_cache_dir
         assert folder.startswith(str(tmp_path / "charjax" / "xla-"))
         assert jax.lib.__version__ in folder
+        jax.config.update("jax_compilation_cache_dir", None)
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        devices.keep_compilations()
+        assert jax.config.jax_compilation_cache_dir is None
     finally:
         for name, value in set_before.items():
             jax.config.update(name, value)

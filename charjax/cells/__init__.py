@@ -64,7 +64,16 @@ def get(name: str) -> Cell:
 
 
 def own_file(name: str) -> str | None:
-    """Returns the file that defines a cell of the user's, None for a built-in one."""
+    """Returns the file that defines a cell of the user's, None for a built-in one.
+
+    Raises:
+      ConfigError: no cell has the name.
+
+    Example:
+      >>> from charjax import cells
+      >>> cells.own_file("lstm") is None
+      True
+    """
     if name in _BUILT_IN:
         return None
     for function in map(inspect.unwrap, filter(None, get(name))):

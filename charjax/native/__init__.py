@@ -229,14 +229,14 @@ def draw_lstm(
 
 
 # By what a cell computes, so that one with other first weights has it too.
-KERNELS: dict[Any, Kernel] = {
+_KERNELS: dict[Any, Kernel] = {
     (dense_project, lstm.step): Kernel(fits_lstm, unroll_lstm, pack_lstm, draw_lstm)
 }
 
 
 def kernel_of(cell: Cell) -> Kernel | None:
     """Returns what is compiled for a cell, if anything is."""
-    return KERNELS.get((cell.project, cell.step))
+    return _KERNELS.get((cell.project, cell.step))
 
 
 def _library_path() -> Path:

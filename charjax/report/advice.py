@@ -158,7 +158,7 @@ def size(facts: Facts) -> Advice | None:
 
 
 def trust(facts: Facts) -> Advice | None:
-    """Asks whether the validation split is large enough to tell runs apart."""
+    """Asks how far the validation loss may be off on other text."""
     if not facts.val or facts.val_characters is None:
         return None
     if facts.val_error is None:

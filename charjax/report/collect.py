@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from charjax import cells, checkpoint, interpret, model
-from charjax.cells.base import Carry
 from charjax.config import Config, flatten
 from charjax.devices import jit_forward
 from charjax.errors import ConfigError, TextError
@@ -299,21 +298,11 @@ def _standard_error(params: Params, lanes: Lanes) -> float | None:
     carry = model.initial_carry(params, B)
     nats = []
     for chunk in range(num_chunks):
-        ids_BxS = lanes.window(chunk * T, T + 1).astype(np.int32)
-        carry, nats_B = _lane_losses(params, carry, ids_BxS)
-        nats.append(nats_B)
+        ids_BxS = jax.numpy.asarray(lanes.window(chunk * T, T + 1), np.int32)
+        logits_BxTxV, carry = _apply(params, ids_BxS[:, :-1], carry)
+        nats.append(jax.vmap(model.mean_nats)(logits_BxTxV, ids_BxS[:, 1:]))
     stretches = [part.mean(axis=0) for part in np.array_split(np.stack(nats), cuts)]
     return float(np.std(stretches, ddof=1) / math.sqrt(np.size(stretches)))
-
-
-@jit_forward
-def _lane_losses(
-    params: Params, carry: Carry, ids_BxS: jax.Array
-) -> tuple[Carry, jax.Array]:
-    """Returns the state after a chunk, and each lane's mean loss on it."""
-    logits_BxTxV, carry = model.apply(params, ids_BxS[:, :-1], carry)
-    per_lane = jax.vmap(model.mean_nats)
-    return carry, per_lane(logits_BxTxV, ids_BxS[:, 1:])
 
 
 def _samples(folder: Folder) -> list[Section]:

@@ -79,14 +79,14 @@ def resolve(config: Config, say: Callable[[str], None]) -> Config:
         return config
     try:
         path = checkpoint.find(config.train.init_from)
-        resolved = with_shape(config, checkpoint.read(path).spec)
+        spec = checkpoint.spec_of(checkpoint.read(path))
     except CheckpointError:
         return config
     for name in SHAPE:
-        asked, has = config.model[name], resolved.model[name]
+        asked, has = config.model[name], getattr(spec, name)
         if asked != has:
-            say(f"init_from model.{name}={has!r}, as {path} has it, not {asked!r}")
-    return resolved
+            say(f"init_from {path} has model.{name}={has!r}, not {asked!r}")
+    return with_shape(config, spec)
 
 
 def open_text(config: Config, say: Callable[[str], None]) -> Corpus:
@@ -96,14 +96,18 @@ def open_text(config: Config, say: Callable[[str], None]) -> Corpus:
 
 
 def first_params(config: Config, text_vocab: Vocab) -> Params:
-    """Returns the weights that a run starts from: fresh ones, or a checkpoint's."""
+    """Returns the weights that a run starts from: fresh ones, or a checkpoint's.
+
+    Args:
+      config: as `resolve` returns it.
+      text_vocab: the vocabulary of the text.
+    """
     key = jax.random.fold_in(jax.random.key(config.train.seed), 2**32 - 2)
     draw = {"scheme": config.model.init, "forget_bias": config.model.forget_bias}
     if not config.train.init_from:
         return model.init(key, model_spec(config), text_vocab, **draw)
     params = checkpoint.load(config.train.init_from)
-    shape = {name: getattr(params.spec, name) for name in SHAPE}
-    spec = model_spec(with_shape(config, shape))
+    spec = model_spec(config)
     params = params.replace(spec=spec)
     missing, extra = text_vocab.difference(params.vocab)
     if missing and not config.train.extend_vocab:
