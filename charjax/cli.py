@@ -1,6 +1,7 @@
 """The command line: `charjax sample|next|score|novel|report|compare|...`."""
 
 import argparse
+import contextlib
 import importlib.util
 import math
 import os
@@ -33,17 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"charjax: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        file = error.filename
-        try:
+        with contextlib.suppress(OSError):
             sys.stdout.flush()
-        except OSError:
-            file = "standard output"
-            # Keep the exit from flushing into what takes no more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Keep the exit from flushing into what takes no more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # a reader who has seen enough
             return 141
-        where = f"{file}: " if file else ""
-        print(f"charjax: error: {where}{error.strerror or error}", file=sys.stderr)
+        # Files of charjax's own are named by its own errors.
+        file = error.filename or "standard output"
+        print(f"charjax: error: {file}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
