@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         loss,
         num_parameters,
     )
-    from charjax.novelty import novel_share
-    from charjax.sampling import sample, stream
-    from charjax.scoring import evaluate, next_chars, score
+    from charjax.predict.sample import sample, stream
+    from charjax.predict.score import evaluate, next_chars, score
+    from charjax.text.novelty import novel_share
     from charjax.text.vocab import Vocab
     from charjax.training import Run, Stopped, train
 
@@ -50,12 +50,12 @@ _HOMES = {
     "initial_carry": "model",
     "loss": "model",
     "num_parameters": "model",
-    "novel_share": "novelty",
-    "sample": "sampling",
-    "stream": "sampling",
-    "evaluate": "scoring",
-    "next_chars": "scoring",
-    "score": "scoring",
+    "novel_share": "text.novelty",
+    "sample": "predict.sample",
+    "stream": "predict.sample",
+    "evaluate": "predict.score",
+    "next_chars": "predict.score",
+    "score": "predict.score",
     "Vocab": "text.vocab",
     "Run": "training",
     "Stopped": "training",
@@ -102,11 +102,11 @@ _MODULES = (
     "config",
     "interpret",
     "linen",
-    "ngram",
-    "recurrence",
+    "predict",
     "report",
     "text",
     "training",
+    "unroll",
 )
 
 

@@ -11,10 +11,10 @@ import jax
 import jaxlib.version
 import numpy as np
 
-from charjax import native
 from charjax.cells.base import Cell
 from charjax.errors import ConfigError
-from charjax.files import cache_folder
+from charjax.storage.cache import cache_folder
+from charjax.unroll import native
 
 R = TypeVar("R")
 

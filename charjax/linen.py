@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from charjax import cells, model
 from charjax.cells.base import Carry
-from charjax.precision import sum_type
+from charjax.unroll.precision import sum_type
 
 
 class RecurrentStack(nn.Module):

@@ -56,7 +56,7 @@ def test_texts_are_shared_among_the_cores_of_a_cpu(
 
 def test_importing_the_library_touches_no_device():
     code = (
-        "import charjax.sampling, charjax.scoring, charjax.training\n"
+        "import charjax.predict.sample, charjax.predict.score, charjax.training\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge.backends_are_initialized()"
     )

@@ -36,7 +36,7 @@ class Cell(NamedTuple):
     Both multiply by weights through `matmul(x, w)`, which is `x @ w` in the model's
     precision (a row lookup where `x` holds integer ids). A weight that `step` hands
     to `matmul` as it stands gets its gradient from one product over all time steps
-    after the backward pass instead of one a step (see `charjax.recurrence`).
+    after the backward pass instead of one a step (see `charjax.unroll.scan`).
 
     Attributes:
       init: `(key, input_size, hidden_size, initializers) -> params`, any pytree.

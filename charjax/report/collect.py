@@ -14,14 +14,14 @@ from charjax.config import Config, flatten
 from charjax.devices import jit_forward
 from charjax.errors import ConfigError, TextError
 from charjax.model import Params
-from charjax.ngram import NGram
+from charjax.predict.ngram import NGram
+from charjax.predict.sample import sample
 from charjax.report import advice, history
 from charjax.report.history import Folder
-from charjax.sampling import sample
 from charjax.text import Lanes, Streams, open_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import setup
-from charjax.training.records import bits
+from charjax.units import bits
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 1.0, 1.2)
 

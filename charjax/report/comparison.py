@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from charjax.config import flatten
 from charjax.errors import ConfigError
 from charjax.report import history
-from charjax.training.records import bits, duration
+from charjax.units import bits, duration
 
 # They say where a run is kept, not what it is.
 _PLACES = frozenset(

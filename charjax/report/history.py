@@ -10,7 +10,7 @@ from charjax import checkpoint
 from charjax.config import Config, complete, default_config, flatten
 from charjax.errors import CheckpointError
 from charjax.training import run as runs
-from charjax.training.records import Record, read_json_lines
+from charjax.training.sinks.records import Record, read_json_lines
 
 _POINTS = 600  # more would only thicken a line
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from charjax.errors import CheckpointError, ConfigError
-from charjax.files import replacing
 from charjax.report.collect import Report, Section, collect
 from charjax.report.comparison import Comparison, figures
 from charjax.report.history import plain_json
-from charjax.training.records import bits, duration
+from charjax.storage.files import replacing
+from charjax.units import bits, duration
 
 NAME = "report.html"
 _GENERATOR = '<meta name="generator" content="charjax">'

@@ -27,10 +27,13 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from charjax.errors import TextError
-from charjax.files import Say, cache_folder, locked, replacing, silent, sweep
+from charjax.storage.cache import cache_folder
+from charjax.storage.files import replacing, sweep
+from charjax.storage.locks import locked
 from charjax.text.datasets import TEXT_NAME
 from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled, unreadable
 from charjax.text.vocab import Encoding, Vocab
+from charjax.units import Say, silent
 
 _FORMAT = 1
 _MAX_NOTE_BYTES = 1 << 25  # twice what a vocabulary of every code point takes

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charjax.errors import MissingTextError, TextError, did_you_mean
-from charjax.files import Say, locked, replacing, silent, sweep
+from charjax.storage.files import replacing, sweep
+from charjax.storage.locks import locked
+from charjax.units import Say, silent
 
 TEXT_NAME = "input.txt"
 

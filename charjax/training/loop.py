@@ -14,27 +14,26 @@ from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config, model_spec
 from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
-from charjax.sampling import sample
-from charjax.scoring import evaluate
+from charjax.predict.sample import sample
+from charjax.predict.score import evaluate
 from charjax.text import Corpus, warn_if_small
 from charjax.training import run as runs
 from charjax.training import setup
-from charjax.training.records import (
-    KEPT,
-    Record,
-    Sink,
-    bits,
-    broadcast,
-    console,
-    duration,
-    read_json_lines,
-    rewind,
-)
 from charjax.training.saving import Folder, cannot_write
 from charjax.training.setup import Plan
 from charjax.training.signals import Stopped, StopRequest, stop_on_signals
+from charjax.training.sinks.records import (
+    KEPT,
+    Record,
+    Sink,
+    broadcast,
+    console,
+    read_json_lines,
+    rewind,
+)
+from charjax.training.sinks.tensorboard import tensorboard
 from charjax.training.step import Metrics, TrainState
-from charjax.training.tensorboard import tensorboard
+from charjax.units import bits, duration
 
 _RECENT = 500  # losses that an explosion is judged against
 _SUSTAINED = 50  # losses in a row that must be too high
@@ -80,7 +79,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
     Args:
       config: any part of the fields of `charjax.default_config`.
       sinks: functions that get each record of the run (see
-        `charjax.training.records`); `metrics.jsonl` is written in any case.
+        `charjax.training.sinks.records`); `metrics.jsonl` is written in any case.
 
     Returns:
       The finished run: its folder, history, best checkpoint and best model.

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from charjax import checkpoint, files
+from charjax import checkpoint
 from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
+from charjax.storage import locks
+from charjax.storage.files import replacing, sweep
+from charjax.units import Say
 
 METRICS = "metrics.jsonl"
 _CONFIG = "config.json"
@@ -49,7 +52,7 @@ def folder(config: Config) -> Path:
 
 
 @contextlib.contextmanager
-def owned(path: Path, say: files.Say) -> Iterator[Callable[[], bool]]:
+def owned(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
     """Keeps a run's folder for this process alone, and makes it where it is missing.
 
     A folder made in vain, in which nothing was written, is removed again. A finished
@@ -68,8 +71,8 @@ def owned(path: Path, say: files.Say) -> Iterator[Callable[[], bool]]:
     made = [place for place in (path, *path.parents) if not place.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with files.owned(path / _LOCK, say) as is_ours:
-            files.sweep(path)
+        with locks.owned(path / _LOCK, say) as is_ours:
+            sweep(path)
             yield is_ours
     finally:
         with contextlib.suppress(OSError):  # at the first that is not empty
@@ -152,7 +155,7 @@ def _naming_damage(file: Path) -> Iterator[None]:
 
 
 def _write_json(path: Path, plain: dict[str, Any]) -> None:
-    with files.replacing(path) as file:
+    with replacing(path) as file:
         file.write(json.dumps(plain, indent=2).encode())
         file.flush()
         os.fsync(file.fileno())

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 from charjax import checkpoint
 from charjax.config import Config
 from charjax.errors import CheckpointError
-from charjax.files import Say, append
+from charjax.storage.files import append
 from charjax.training import run as runs
-from charjax.training.records import Record, json_line
+from charjax.training.sinks.records import Record, json_line
+from charjax.units import Say
 
 _T = TypeVar("_T")
 

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charjax import files
 from charjax.errors import MissingTextError, TextError
+from charjax.storage import files, locks
 from charjax.text import open_corpus, reading
 
 STORY = "Füchse springen.\r\nЁлки.\n\ufeff\u2028\x00\U0001f98a ok" * 9
@@ -437,7 +437,7 @@ def test_many_threads_opening_at_once_encode_once(tmp_path, said):
 
 
 def test_without_locks_all_works_the_same(folder, monkeypatch):
-    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     for _ in range(2):
         corpus = open_corpus(folder)
         assert corpus.vocab.decode(corpus.ids) == STORY

@@ -9,8 +9,8 @@ import zipfile
 
 import pytest
 
-from charjax import files
 from charjax.errors import MissingTextError, TextError
+from charjax.storage import files
 from charjax.text import available, datasets, fetch, find, names, prepare
 from charjax.text import shakespeare as plays
 

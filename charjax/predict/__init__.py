@@ -1,0 +1,1 @@
+"""What anything that predicts the next character can do: score texts and write them."""

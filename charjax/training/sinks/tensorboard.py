@@ -1,0 +1,92 @@
+"""The sink that writes TensorBoard event files, by the package tensorboardX."""
+
+import contextlib
+import importlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from charjax.config import Config
+from charjax.errors import ConfigError
+from charjax.training.sinks.records import Record, Sink
+
+
+@contextlib.contextmanager
+def tensorboard(config: Config) -> Iterator[tuple[Sink, ...]]:
+    """Yields the sink that writes RUN/tensorboard; none unless the config asks for it.
+
+    Args:
+      config: a checked configuration.
+
+    Raises:
+      ConfigError: tensorboardX is not installed.
+    """
+    if not config.train.tensorboard:
+        yield ()
+        return
+    _module("proto")  # before training starts, not after
+    with contextlib.ExitStack() as stack:
+        writer: Any = None
+
+        def tensorboard_sink(record: Record) -> None:
+            nonlocal writer
+            if record["kind"] == "begin":
+                writer = _open(Path(record["path"]) / "tensorboard", record["step"])
+                stack.callback(writer.close)
+            elif record["kind"] in ("train", "val", "test"):
+                _write(writer, record["step"], summary=_summary(record))
+
+        yield (tensorboard_sink,)
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(f"tensorboardX.{name}")
+    except ImportError:
+        raise ConfigError(
+            "train.tensorboard=true needs the package tensorboardX: "
+            "pip install 'tensorboardX>=2.6'"
+        ) from None
+
+
+def _open(folder: Path, step: int) -> Any:
+    """Returns a writer to a new file, which hides later steps of the files before it.
+
+    tensorboardX's own SummaryWriter writes from a thread behind a queue, which waits
+    for ever once the disk is full; this one raises.
+    """
+    folder.mkdir(exist_ok=True)
+    # Files are read in the order of their names, whose times are whole seconds.
+    number = len(list(folder.iterdir()))
+    writer = _module("event_file_writer").EventsWriter(
+        str(folder / "events"), filename_suffix=f".{number:05}"
+    )
+    log = _module("proto.event_pb2").SessionLog
+    _write(writer, step + 1, session_log=log(status=log.START))
+    return writer
+
+
+def _write(writer: Any, step: int, **content: Any) -> None:
+    event = _module("proto.event_pb2").Event(
+        step=step, wall_time=time.time(), **content
+    )
+    writer.write_event(event)
+    writer.flush()
+
+
+def _summary(record: Record) -> Any:
+    """Returns a record of losses as TensorBoard keeps it."""
+    kind = record["kind"]
+    scalars = {f"nats/{kind}": record["loss"], f"bits/{kind}": record["bits"]}
+    if kind == "train":
+        for name in ("learning_rate", "grad_norm", "chars_per_second"):
+            scalars[name] = record[name]
+    summary = _module("summary")
+    parts = [summary.scalar(k, v) for k, v in scalars.items() if v is not None]
+    if sample := record.get("sample"):
+        # TensorBoard reads Markdown, in which text set in by four spaces stays as is.
+        code = "\n".join("    " + line for line in sample.split("\n"))
+        parts.append(summary.text("sample", code))
+    values = [value for part in parts for value in part.value]
+    return _module("proto.summary_pb2").Summary(value=values)

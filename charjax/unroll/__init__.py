@@ -1,0 +1,1 @@
+"""Unrolling a cell over time: the strategies, and the choice among them."""

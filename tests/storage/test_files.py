@@ -1,0 +1,138 @@
+"""Files are written whole or not at all."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charjax.errors import BusyError
+from charjax.storage import files, locks
+
+ROOT = Path(files.__file__).parents[1]
+
+
+def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def write_half():
+        with files.replacing(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_bytes() == b"old"
+    with files.replacing(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_two_writers_of_one_path_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with files.replacing(path) as one, files.replacing(path) as two:
+        one.write(b"one")
+        two.write(b"two")
+    assert path.read_bytes() == b"one"
+
+
+def test_sweep_takes_leftovers_and_nothing_else(tmp_path):
+    for name in (".charjax-input.txt-1-2.tmp", "input.txt", "my.tmp", ".charjax-x"):
+        (tmp_path / name).write_bytes(b"")
+    files.sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".charjax-x", "input.txt", "my.tmp"]
+
+
+def test_a_folder_that_is_not_there_cannot_be_held(tmp_path):
+    with locks.locked(tmp_path) as held:
+        assert held
+    with locks.locked(tmp_path / "none") as held:
+        assert not held
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from charjax.storage import files, locks
+with locks.owned(Path(sys.argv[1])):
+    print("owned", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free_and_that_of_a_living_one_is_not(tmp_path):
+    path = tmp_path / "lock"
+    command = [sys.executable, "-c", OWNER, str(path)]
+    owner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert owner.stdout.readline() == b"owned\n"
+        before = path.read_bytes()
+        with pytest.raises(BusyError, match=f"process {owner.pid} on {os.uname()[1]}"):
+            locks.owned(path).__enter__()
+        assert path.read_bytes() == before
+    finally:
+        owner.send_signal(signal.SIGKILL)
+        owner.communicate()
+    with locks.owned(path) as is_ours:
+        assert is_ours()
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_owner_knows_when_its_file_was_removed_or_replaced(tmp_path):
+    path = tmp_path / "lock"
+    with locks.owned(path) as is_ours:
+        path.unlink()
+        assert not is_ours()
+        path.write_text("another's")
+        assert not is_ours()
+    assert path.read_text() == "another's"
+
+
+def test_an_owner_that_leaves_while_another_waits_hands_over_one_lock(
+    tmp_path, monkeypatch
+):
+    """The second has the file open when the first removes it."""
+    path, first, plain = tmp_path / "lock", locks.owned(tmp_path / "lock"), os.open
+    first.__enter__()
+    leaving = [first]
+
+    def open_late(*args):
+        descriptor = plain(*args)
+        while leaving:
+            leaving.pop().__exit__(None, None, None)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_late)
+    with locks.owned(path) as is_ours:
+        assert is_ours()
+        with pytest.raises(BusyError):
+            locks.owned(path).__enter__()
+
+
+def test_without_locks_an_owner_is_warned(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(files, "fcntl", None)
+    with locks.owned(tmp_path / "lock", said.append) as is_ours:
+        assert is_ours()
+    assert "no file locks" in said[0]
+
+
+def test_what_cannot_be_appended_whole_is_not_appended_at_all(tmp_path):
+    path = tmp_path / "a.jsonl"
+    files.append(path, b"one\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"a\.jsonl"):
+            files.append(path, b"two, longer\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"one\n"
+    files.append(path, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
