@@ -177,7 +177,7 @@ def _print_checkpoints(entries: "list[tuple[Path, Record]]") -> None:
 
 def _print_runs(entries: "list[tuple[Path, Record]]") -> None:
     """Prints a row a run, by the lowest loss; epoch and step are how far it came."""
-    from charjax.training.run import is_finished
+    from charjax.training.folder import is_finished
 
     runs: dict[Path, list[Record]] = {}
     for path, record in entries:

@@ -9,8 +9,8 @@ import numpy as np
 from charjax import checkpoint
 from charjax.config import Config, complete, default_config, flatten
 from charjax.errors import CheckpointError
-from charjax.training import run as runs
-from charjax.training.sinks.records import Record, read_json_lines
+from charjax.training import folder as run_folder
+from charjax.training.folder import Record, read_json_lines
 
 _POINTS = 600  # more would only thicken a line
 
@@ -45,7 +45,7 @@ def open_folder(path: Path | str) -> Folder:
       ConfigError: its configuration is not one that this charjax knows.
     """
     path = Path(path)
-    identity = runs.read_identity(path)
+    identity = run_folder.read_identity(path)
     if identity is None:
         raise CheckpointError(
             f"{path}: expected a run's folder, such as cv/shakespeare_lstm, found no "
@@ -58,8 +58,8 @@ def open_folder(path: Path | str) -> Folder:
         text_sha256=identity["text_sha256"],
         best=best,
         record=checkpoint.read(best),
-        records=read_json_lines(path / runs.METRICS),
-        summary=runs.read_summary(path),
+        records=read_json_lines(path / run_folder.METRICS),
+        summary=run_folder.read_summary(path),
     )
 
 

@@ -17,19 +17,16 @@ from charjax.model import Params
 from charjax.predict.sample import sample
 from charjax.predict.score import evaluate
 from charjax.text import Corpus, warn_if_small
+from charjax.training import folder, setup
 from charjax.training import run as runs
-from charjax.training import setup
+from charjax.training.folder import KEPT, Record, read_json_lines, rewind
 from charjax.training.saving import Folder, cannot_write
 from charjax.training.setup import Plan
 from charjax.training.signals import Stopped, StopRequest, stop_on_signals
 from charjax.training.sinks.records import (
-    KEPT,
-    Record,
     Sink,
     broadcast,
     console,
-    read_json_lines,
-    rewind,
 )
 from charjax.training.sinks.tensorboard import tensorboard
 from charjax.training.step import Metrics, TrainState
@@ -115,10 +112,10 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
             spec = model_spec(config)
             devices.check_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
             corpus = setup.open_text(config, say)
-            path = runs.folder(config)
+            path = runs.path_of(config)
             with runs.owned(path, say) as is_ours:
                 runs.check(path, config, corpus.sha256)
-                if runs.read_summary(path) is None:
+                if folder.read_summary(path) is None:
                     loop = _Loop(config, corpus, path, is_ours, sinks)
                     with stop_on_signals() as loop.stop:
                         loop.run()
@@ -152,7 +149,7 @@ def _write_report(path: Path, send: Sink) -> None:
 
 
 def _finished(path: Path) -> Run:
-    summary = runs.read_summary(path)
+    summary = folder.read_summary(path)
     assert summary is not None
     best = path / summary["best"]
     if not best.exists():
@@ -165,7 +162,7 @@ def _finished(path: Path) -> Run:
         best=best,
         best_loss=summary["best_loss"],
         test_loss=summary["test_loss"],
-        history=read_json_lines(path / runs.METRICS),
+        history=read_json_lines(path / folder.METRICS),
         params=checkpoint.load(best),
     )
 
@@ -249,8 +246,10 @@ class _Loop:
             self.progress = _progress_of(latest)
             self.saved_step = int(self.state.step)
         setup.check_prime(self.config, params.vocab)
-        runs.claim(self.path, self.config, corpus.sha256)
-        rewind(self.path / runs.METRICS, self.saved_step, self.progress.validated_step)
+        folder.claim(self.path, self.config, corpus.sha256)
+        rewind(
+            self.path / folder.METRICS, self.saved_step, self.progress.validated_step
+        )
         self._introduce(corpus, params, latest)
 
     def _introduce(self, corpus: Corpus, params: Params, latest: Path | None) -> None:

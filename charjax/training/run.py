@@ -1,8 +1,6 @@
 """A run's folder: begun, continued, found finished, or refused as another config's."""
 
 import contextlib
-import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,10 @@ from charjax import checkpoint
 from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
 from charjax.storage import locks
-from charjax.storage.files import replacing, sweep
+from charjax.storage.files import sweep
+from charjax.training import folder
 from charjax.units import Say
 
-METRICS = "metrics.jsonl"
-_CONFIG = "config.json"
-_SUMMARY = "summary.json"
 _LOCK = ".charjax.lock"
 
 # Fields that change what is shown or kept or where a run ends early, never what a
@@ -44,7 +40,7 @@ _FREE = frozenset(
 )
 
 
-def folder(config: Config) -> Path:
+def path_of(config: Config) -> Path:
     """Returns the folder of a configuration's run, which need not be there yet."""
     parent = Path(config.train.checkpoint_dir)
     path = parent / (config.train.run_name or _default_name(config))
@@ -65,7 +61,7 @@ def owned(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
     Raises:
       BusyError: another process is at work there.
     """
-    if is_finished(path) and not (path / _LOCK).exists():
+    if folder.is_finished(path) and not (path / _LOCK).exists():
         yield lambda: False
         return
     made = [place for place in (path, *path.parents) if not place.exists()]
@@ -87,78 +83,14 @@ def check(path: Path, config: Config, text_sha256: str) -> None:
       ConfigError: it holds the run of another configuration or text.
       CheckpointError: it holds something else.
     """
-    if not (path / _CONFIG).exists():
+    if not (path / folder.CONFIG).exists():
         if any(inner.name != _LOCK for inner in path.iterdir()):
             raise CheckpointError(
                 f"{path} holds something that is no charjax run; "
                 "choose another train.run_name"
             )
-    elif is_finished(path) or checkpoint.listing(path):
-        _check_same(path, _identity(config, text_sha256))
-
-
-def claim(path: Path, config: Config, text_sha256: str) -> None:
-    """Notes in a run's folder whose run it is."""
-    _write_json(path / _CONFIG, _identity(config, text_sha256))
-
-
-def read_identity(path: Path) -> dict[str, Any] | None:
-    """Returns the `config` and `text_sha256` of the run in a folder, None without."""
-    file = path / _CONFIG
-    if not file.is_file():
-        return None
-    with _naming_damage(file):
-        match json.loads(file.read_text("utf-8")):
-            case {"config": dict(config), "text_sha256": str()} as identity:
-                flatten(config)  # which fails where it is nested too deep
-                return identity
-        raise ValueError("it is no configuration of a run")
-
-
-def is_finished(path: Path) -> bool:
-    """Returns whether a run is marked as finished."""
-    return (path / _SUMMARY).exists()
-
-
-def read_summary(path: Path) -> dict[str, Any] | None:
-    """Returns how a run ended, or None while it has not."""
-    file = path / _SUMMARY
-    if not is_finished(path):
-        return None
-    with _naming_damage(file):
-        match json.loads(file.read_text("utf-8")):
-            case {
-                "best": str(best),
-                "best_loss": float(),
-                "test_loss": float() | None,
-            } as summary if best == Path(best).name:
-                return summary
-        raise ValueError("it is no summary of a run")
-
-
-def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Marks a run as finished."""
-    _write_json(path / _SUMMARY, summary)
-
-
-@contextlib.contextmanager
-def _naming_damage(file: Path) -> Iterator[None]:
-    """Makes what reading damaged JSON raises one line that names the file."""
-    try:
-        yield
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{file} is damaged ({reason}); mend it, or begin anew beside it with "
-            "train.restart=true"
-        ) from None
-
-
-def _write_json(path: Path, plain: dict[str, Any]) -> None:
-    with replacing(path) as file:
-        file.write(json.dumps(plain, indent=2).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    elif folder.is_finished(path) or checkpoint.listing(path):
+        _check_same(path, folder.identity_of(config, text_sha256))
 
 
 def _default_name(config: Config) -> str:
@@ -171,12 +103,8 @@ def _next_free(path: Path) -> Path:
     return next(path.with_name(n) for n in names if not path.with_name(n).exists())
 
 
-def _identity(config: Config, text_sha256: str) -> dict[str, Any]:
-    return {"config": config.to_dict(), "text_sha256": text_sha256}
-
-
 def _check_same(path: Path, identity: dict[str, Any]) -> None:
-    there = read_identity(path)
+    there = folder.read_identity(path)
     assert there is not None
     # A field that came later had its default then.
     old = flatten(default_config()) | flatten(there["config"])

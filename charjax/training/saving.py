@@ -8,8 +8,8 @@ from charjax import checkpoint
 from charjax.config import Config
 from charjax.errors import CheckpointError
 from charjax.storage.files import append
-from charjax.training import run as runs
-from charjax.training.sinks.records import Record, json_line
+from charjax.training import folder
+from charjax.training.folder import Record, json_line
 from charjax.units import Say
 
 _T = TypeVar("_T")
@@ -88,11 +88,11 @@ class Folder:
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished."""
         self.close()
-        runs.write_summary(self.path, summary)
+        folder.write_summary(self.path, summary)
 
     def _write_metrics(self) -> None:
         if self._unwritten:
-            append(self.path / runs.METRICS, self._unwritten)
+            append(self.path / folder.METRICS, self._unwritten)
             self._unwritten = b""
 
     def _try(self, write: Callable[[], _T], tolerant: bool) -> _T | None:

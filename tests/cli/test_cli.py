@@ -12,7 +12,7 @@ import pytest
 import charjax
 from charjax import checkpoint
 from charjax.cli import main
-from charjax.training.run import write_summary
+from charjax.training.folder import write_summary
 
 SYMBOLS = "\n abcdefgh"
 

@@ -33,22 +33,16 @@ sink's own error. A tracker of your own, added from outside:
 """
 
 import contextlib
-import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-from charjax.errors import CheckpointError, SinkError
-from charjax.storage.files import replacing
+from charjax.errors import SinkError
+from charjax.training.folder import Record
 from charjax.units import duration, printable
 
-Record = dict[str, Any]
 Sink = Callable[[Record], None]
-
-KEPT = ("train", "val", "test")  # the kinds that `metrics.jsonl` holds
 
 
 @contextlib.contextmanager
@@ -121,49 +115,6 @@ def _sink_error(sink: Sink, error: Exception) -> SinkError:
     )
     failed.__cause__ = error
     return failed
-
-
-def read_json_lines(path: Path) -> list[Record]:
-    """Returns a file's records; a last line cut off by a crash is left out.
-
-    Raises:
-      CheckpointError: another line is no record; the message tells which.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [_parse(line, f"{path}: line {n}") for n, line in enumerate(lines, 1)]
-
-
-def _parse(line: bytes, place: str) -> Record:
-    try:
-        match json.loads(line):
-            case {"kind": "train" | "val" | "test", "step": int()} as record:
-                return record
-        reason = "it is no record"
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-    raise CheckpointError(f"{place} is damaged ({reason}); take that line out")
-
-
-def rewind(path: Path, step: int, validated_step: int) -> None:
-    """Takes out of a file what a run will record again.
-
-    Args:
-      path: the file, which need not be there.
-      step: the step from which training goes on.
-      validated_step: the last one whose validation is done with.
-    """
-    last = {"train": step, "val": validated_step, "test": -1}
-    records = [r for r in read_json_lines(path) if r["step"] <= last[r["kind"]]]
-    with replacing(path) as file:
-        for record in records:
-            file.write(json_line(record))
-
-
-def json_line(record: Record) -> bytes:
-    """Returns a record as a line of `metrics.jsonl`."""
-    return (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
 def _train_line(r: Record) -> str:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import charjax
-from charjax.training import records
+from charjax.training.sinks import records
 from charjax.training.sinks.records import console, screen
 from tests.training.runs import make_config
 
