@@ -14,13 +14,13 @@ from charjax import devices
 @pytest.mark.parametrize(("platform", "has_options"), [("cpu", True), ("gpu", False)])
 def test_only_the_cpu_gets_options(platform, has_options, monkeypatch):
     given = {}
-    monkeypatch.setattr(devices, "_platform", lambda: platform)
+    monkeypatch.setattr(devices, "current_platform", lambda: platform)
     monkeypatch.setattr(
         jax, "jit", lambda function, **options: given.update(options) or function
     )
     assert devices.jit_forward(lambda x: x + 1)(1) == 2
     assert (given["compiler_options"] is not None) == has_options
-    assert (devices.compiler_options() is not None) == has_options
+    assert (devices.training_options(platform) is not None) == has_options
 
 
 def test_a_jitted_function_gives_what_the_plain_one_gives():
@@ -49,14 +49,14 @@ def test_calls_beside_each_other_see_the_callers_precision_and_device():
 def test_texts_are_shared_among_the_cores_of_a_cpu(
     platform, texts, shares, monkeypatch
 ):
-    monkeypatch.setattr(devices, "_platform", lambda: platform)
-    monkeypatch.setattr(devices, "_num_cores", lambda: 4)
+    monkeypatch.setattr(devices, "current_platform", lambda: platform)
+    monkeypatch.setattr(devices, "num_cores", lambda: 4)
     assert devices.num_shares(texts) == shares
 
 
 def test_importing_the_library_touches_no_device():
     code = (
-        "import charjax.predict.sample, charjax.predict.score, charjax.training\n"
+        "import charjax.predict.sampling, charjax.predict.scoring, charjax.training\n"
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge.backends_are_initialized()"
     )

@@ -11,17 +11,20 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 30
 STEPS = 60
 
 
-def losses(dtype):
+def losses(precision):
     """The curve of a small model that learns one text by heart."""
-    params = make(vocab=charjax.Vocab.of(TEXT), hidden_size=16, dtype=dtype)
+    params = make(vocab=charjax.Vocab.of(TEXT), hidden_size=16)
     params = jax.tree.map(lambda leaf: leaf * 0.1, params)
     ids_BxT = params.vocab.encode(TEXT)[: 16 * 41].reshape(16, 41).astype(np.int32)
     optimizer = optax.adam(4e-2)
+    execution = charjax.Execution(precision=precision)
 
     @jax.jit
     def step(params, state):
         loss, grads = jax.value_and_grad(
-            lambda p: charjax.loss(p, ids_BxT[:, :-1], ids_BxT[:, 1:])[0]
+            lambda p: charjax.loss(
+                p, ids_BxT[:, :-1], ids_BxT[:, 1:], execution=execution
+            )[0]
         )(params)
         updates, state = optimizer.update(grads, state)
         return optax.apply_updates(params, updates), state, loss

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from charjax.interpret.activations import encode, pieces
+from charjax.interpret.states import encode, pieces
 from charjax.model.params import Params
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charjax.errors import ConfigError, check_choice
-from charjax.interpret.activations import encode, pieces
 from charjax.interpret.measures import Area, Correlation
+from charjax.interpret.states import encode, pieces
 from charjax.model.params import Params
 
 Predicate = Callable[[str], npt.ArrayLike] | npt.ArrayLike

@@ -25,7 +25,7 @@ from charjax.model.forward import input_table, readout_weights, step
 from charjax.model.params import Params
 from charjax.predict.cut import Cut, without_unlikely
 from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
-from charjax.predict.score import read_text
+from charjax.predict.scoring import read_text
 from charjax.unroll import choose
 from charjax.unroll.execution import Execution
 from charjax.unroll.kernels import DrawKernel, draw_kernel

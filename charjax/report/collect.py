@@ -15,7 +15,7 @@ from charjax.devices import jit_forward
 from charjax.errors import ConfigError, TextError
 from charjax.model import Params
 from charjax.predict import NGram, sample
-from charjax.predict.evaluate import chunk_losses
+from charjax.predict.evaluation import chunk_losses
 from charjax.report import advice, history
 from charjax.report.history import Folder
 from charjax.text import Lanes, Streams, open_corpus

@@ -15,7 +15,7 @@ from charjax.config import Config, check_config, execution, model_spec
 from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
 from charjax.predict import evaluate
-from charjax.predict.sample import sample
+from charjax.predict.sampling import sample
 from charjax.text import Corpus, warn_if_small
 from charjax.training import folder, setup
 from charjax.training import run as runs

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 import charjax
 from charjax import ConfigError, TextError, Vocab, interpret
 from charjax.cells.base import Cell, DenseParams, dense_init, dense_project
+from charjax.interpret import states
+from charjax.interpret.measures import Area
 from tests.compilations import compilations
 from tests.models import KINDS, VOCAB, make
 from tests.oracles import interpret as oracle
@@ -21,11 +23,7 @@ SHORT_PIECE = 32  # TEXT is two pieces and a part of one
 
 @pytest.fixture(autouse=True)
 def _short_pieces(monkeypatch):
-    monkeypatch.setattr(interpret, "_PIECE", SHORT_PIECE)
-
-
-def tolerance(kind):
-    return 2e-2 if kind.get("dtype") == "bfloat16" else 1e-5
+    monkeypatch.setattr(states, "_PIECE", SHORT_PIECE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,7 +36,7 @@ def test_states_equal_those_of_one_step_after_the_other(kind):
         for name in names:
             expected = [getattr(state, f"{name}_BxH", state)[0] for state in states]
             got = layer.carry[name]
-            np.testing.assert_allclose(got, expected, atol=tolerance(kind))
+            np.testing.assert_allclose(got, expected, atol=1e-5)
             assert got.std() > 0.1
 
 
@@ -50,7 +48,7 @@ def test_gates_equal_those_of_the_equations(kind):
         assert sorted(layer.gates) == sorted(expected[0][i])
         for name, got in layer.gates.items():
             want = [gates[i][name] for gates in expected]
-            np.testing.assert_allclose(got, want, atol=tolerance(kind))
+            np.testing.assert_allclose(got, want, atol=1e-5)
             assert got.std() > 0.1
 
 
@@ -127,7 +125,7 @@ def test_areas_are_told_at_any_size_of_a_unit(middle, spread):
     truth = random.random(2000) < 0.3
     moves = random.normal(size=2000) + 2 * truth
     a_TxH = np.float32(middle + spread * moves)[:, None]
-    area = interpret._Area(truth, a_TxH[:500])
+    area = Area(truth, a_TxH[:500])
     for piece in range(0, 2000, 500):
         area.add(a_TxH[piece : piece + 500], truth[piece : piece + 500])
     expected = oracle.area(a_TxH[:, 0], truth)
@@ -154,7 +152,7 @@ def test_memory_that_grows_beyond_what_it_first_was_is_ranked_by_the_area_too():
     truth = random.random(2000) < 0.3
     a_TxH = np.float32(random.normal(size=2000) + truth)[:, None]
     a_TxH[500:] *= 1e5
-    area = interpret._Area(truth, a_TxH[:500])
+    area = Area(truth, a_TxH[:500])
     area.add(a_TxH, truth)
     expected = oracle.area(a_TxH[:, 0], truth)
     assert area.result()[0] == pytest.approx(expected, abs=5e-3)
@@ -190,7 +188,7 @@ CUSTOM = Cell(dense_init(gates=1), custom_carry, dense_project, custom_step)
 
 
 def test_a_cell_of_ones_own_gives_its_states_by_name(monkeypatch):
-    monkeypatch.setitem(charjax.cells._CELLS, "summing", CUSTOM)
+    monkeypatch.setitem(charjax.cells.registry._CELLS, "summing", CUSTOM)
     (layer,) = charjax.activations(make(cell="summing", num_layers=1), TEXT)
     assert layer.gates == {}
     h, memory = layer.carry["h"], layer.carry["memory"].reshape(90, 6, 2)
@@ -223,7 +221,7 @@ def test_the_predicate_sees_one_character_an_id():
         (["a"] * 90, {}, "expected true, false or finite numbers"),
         (IDS / np.where(IDS, 1, np.nan), {}, "true, false or finite numbers, got one"),
         (IDS, {"measure": "auc"}, "true or false for measure='auc', got real values"),
-        (IDS, {"measure": "aux"}, "measure is one of .* Did you mean 'auc'"),
+        (IDS, {"measure": "aux"}, "measure must be one of .* Did you mean 'auc'"),
         (IDS, {"count": 0}, "count: expected 1 or more, got 0"),
     ],
 )

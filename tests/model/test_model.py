@@ -1,4 +1,7 @@
-"""The stacked model: against Flax and PyTorch, in parts, with dropout, at first."""
+"""The stacked model: against Flax and PyTorch, in parts, with noise, at first."""
+
+import sys
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +11,12 @@ import pytest
 from flax import linen as nn
 
 import charjax
-from charjax import ModelSpec, Vocab
+from charjax import Execution, ModelSpec, Noise, Vocab
 from charjax.linen import RecurrentStack
-from charjax.model import _dropout, mean_nats, step
+from charjax.model.forward import forward, input_table, step
+from charjax.model.loss import mean_nats
+from charjax.model.noise import dropout
+from tests.compilations import compilations
 
 VOCAB = Vocab.of("abcdefg")
 V = len(VOCAB)
@@ -130,9 +136,9 @@ def test_a_single_step_equals_the_training_graph(cell):
     params = make(cell=cell, embedding_size=6, tied=True)
     logits, _ = charjax.apply(params, IDS_BxT)
     carry = charjax.initial_carry(params, 3)
-    jitted = jax.jit(step)
+    jitted, table = jax.jit(step), input_table(params)
     for t in range(IDS_BxT.shape[1]):
-        step_logits, carry = jitted(params, IDS_BxT[:, t], carry)
+        step_logits, carry = jitted(params, IDS_BxT[:, t], carry, table)
         np.testing.assert_allclose(step_logits, logits[:, t], atol=1e-5)
 
 
@@ -164,8 +170,8 @@ def test_default_models_have_the_parameters_that_char_rnn_had():
 
 def test_each_step_dropout_differs_in_time_and_locked_dropout_does_not():
     ones = jnp.ones((20, 4, 50))
-    fresh = _dropout(ones, jax.random.key(0), 0.25, "each_step")
-    locked = _dropout(ones, jax.random.key(0), 0.25, "locked")
+    fresh = dropout(ones, jax.random.key(0), 0.25, "each_step")
+    locked = dropout(ones, jax.random.key(0), 0.25, "locked")
     assert jnp.all(locked == locked[0])
     assert not jnp.all(fresh == fresh[0])
     for dropped in (fresh, locked):
@@ -173,24 +179,30 @@ def test_each_step_dropout_differs_in_time_and_locked_dropout_does_not():
     assert float(fresh.mean()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("fields", [
-    {"dropout": 0.5},
-    {"dropout": 0.5, "dropout_mode": "locked"},
-    {"embedding_size": 4, "embedding_dropout": 0.5},
+@pytest.mark.parametrize("noise", [
+    Noise(dropout=0.5),
+    Noise(dropout=0.5, dropout_mode="locked"),
+    Noise(embedding_dropout=0.5),
 ])  # fmt: skip
-def test_dropout_acts_with_a_key_and_never_without(fields):
-    params = make(**fields)
+def test_noise_is_drawn_from_its_key(noise):
+    params = make(embedding_size=4)
     plain, _ = charjax.apply(params, IDS_BxT)
-    silent = params.replace(
-        spec=ModelSpec(hidden_size=6, embedding_size=fields.get("embedding_size", 0))
-    )
-    np.testing.assert_array_equal(plain, charjax.apply(silent, IDS_BxT)[0])
-    one, _ = charjax.apply(params, IDS_BxT, key=jax.random.key(1))
-    same, _ = charjax.apply(params, IDS_BxT, key=jax.random.key(1))
-    other, _ = charjax.apply(params, IDS_BxT, key=jax.random.key(2))
-    np.testing.assert_array_equal(one, same)
-    assert jnp.any(one != plain)
-    assert jnp.any(one != other)
+
+    def noisy(seed):
+        key = jax.random.key(seed)
+        return charjax.apply(params, IDS_BxT, noise=noise, key=key)[0]
+
+    np.testing.assert_array_equal(noisy(1), noisy(1))
+    assert jnp.any(noisy(1) != plain)
+    assert jnp.any(noisy(1) != noisy(2))
+
+
+@pytest.mark.parametrize("noise", [None, Noise()])
+def test_a_key_alone_changes_nothing(noise):
+    params, key = make(embedding_size=4), jax.random.key(1)
+    plain, _ = charjax.apply(params, IDS_BxT)
+    got, _ = charjax.apply(params, IDS_BxT, noise=noise, key=key)
+    np.testing.assert_allclose(got, plain, atol=1e-6)
 
 
 def test_first_recurrent_weights_are_orthogonal_in_each_gate():
@@ -214,15 +226,10 @@ def test_uniform_first_weights_fill_char_rnns_range():
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"cell": "lstmm"}, "unknown cell 'lstmm'.*Did you mean 'lstm'"),
-    ({"hidden_size": 0}, "model.hidden_size must be at least 1, not 0"),
-    ({"num_layers": 0}, "model.num_layers must be at least 1, not 0"),
-    ({"dropout": 1.0}, r"model.dropout is a share in \[0, 1\), not 1.0"),
-    ({"dropout": float("nan")}, r"model.dropout is a share"),
-    ({"dropout_mode": "lock"}, "model.dropout_mode is one of .* not 'lock'"),
-    ({"dtype": "float16"}, "model.dtype is one of"),
-    ({"tied": True}, "embedding_size .0. must equal hidden_size .128."),
-    ({"embedding_dropout": 0.1}, "needs an embedding"),
+    ({"cell": "lstmm"}, "model.cell must be one of .*got 'lstmm'.*Did you mean 'lstm'"),
+    ({"hidden_size": 0}, "model.hidden_size must be at least 1; got 0"),
+    ({"num_layers": 0}, "model.num_layers must be at least 1; got 0"),
+    ({"tied": True}, "must equal model.hidden_size; got 0 and 128"),
 ])  # fmt: skip
 def test_a_spec_that_makes_no_sense_is_refused_in_one_line(fields, message):
     with pytest.raises(charjax.ConfigError, match=message) as error:
@@ -230,9 +237,141 @@ def test_a_spec_that_makes_no_sense_is_refused_in_one_line(fields, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("make_it", "message"), [
+    (lambda: Noise(dropout=1.0), r"model.dropout must be in \[0, 1\); got 1.0"),
+    (lambda: Noise(dropout=float("nan")), r"model.dropout must be in"),
+    (lambda: Noise(dropout_mode="lock"), "dropout_mode must be one of .* got 'lock'"),
+    (lambda: Execution(precision="float16"), "precision must be one of .*'float16'"),
+    (lambda: Execution(unroll="fast"), "must be one of auto, scan, linear, native"),
+    (lambda: Execution(segment_length=-1), "segment_length must be 0 or more; got -1"),
+])  # fmt: skip
+def test_noise_and_execution_that_make_no_sense_are_refused(make_it, message):
+    with pytest.raises(charjax.ConfigError, match=message) as error:
+        make_it()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"noise": Noise(dropout=0.5)}, "noise must come with a key"),
+    ({"noise": Noise(embedding_dropout=0.1), "key": jax.random.key(0)},
+     "embedding_dropout must be 0 without an embedding; got 0.1"),
+])  # fmt: skip
+def test_noise_that_does_not_go_with_the_call_is_refused(options, message):
+    with pytest.raises(charjax.ConfigError, match=message):
+        charjax.apply(make(), IDS_BxT, **options)
+
+
+@pytest.mark.parametrize("mode", ["each_step", "locked"])
+def test_the_gradient_by_segments_is_that_of_the_whole(mode):
+    params = make(embedding_size=4)
+    noise = Noise(dropout=0.5, dropout_mode=mode) if mode == "locked" else None
+
+    def loss(params, length):
+        execution = Execution(segment_length=length)
+        x, y, key = IDS_BxT[:, :-4], IDS_BxT[:, 1:-3], jax.random.key(3)
+        nats, _ = charjax.loss(params, x, y, noise=noise, key=key, execution=execution)
+        return nats
+
+    whole, parts = (jax.value_and_grad(loss)(params, length) for length in (0, 2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, parts)
+    with pytest.raises(charjax.ConfigError, match=r"must divide .* 8; got 3"):
+        loss(params, 3)
+
+
+def test_the_outputs_of_the_layers_are_those_the_next_one_reads():
+    params = make()
+    out = forward(params, IDS_BxT.T)
+    assert [h.shape for h in out.layers] == [(12, 3, 6)] * 2
+    np.testing.assert_array_equal(out.layers[-1][-1], out.carry[-1].h_BxH)
+    logits = out.layers[-1] @ params.readout_HxV + params.readout_bias_V
+    np.testing.assert_allclose(logits, out.logits_TxBxV, atol=1e-6)
+
+
+class ModulatedParams(NamedTuple):
+    w: jax.Array
+
+
+def modulated_cell():
+    """A cell that gates and concatenates its input, and multiplies by no weight."""
+
+    def project(params, x, matmul):
+        doubled = jnp.concatenate([x * jnp.cos(x), 1 - x], axis=-1)
+        return matmul(doubled, params.w) + x.sum(axis=-1, keepdims=True)
+
+    def step(params, h, z, matmul):
+        h = jnp.tanh(z + h)
+        return h, h
+
+    return charjax.cells.Cell(
+        lambda key, d, h, draw: ModulatedParams(jax.random.normal(key, (2 * d, h))),
+        lambda b, h, dtype: jnp.zeros((b, h), dtype),
+        project,
+        step,
+    )
+
+
+def test_a_cell_may_do_anything_with_one_hot_characters(monkeypatch):
+    cell = modulated_cell()
+    monkeypatch.setitem(charjax.cells.registry._CELLS, "modulated", cell)
+    params = make(cell="modulated", num_layers=1)
+    logits, _ = charjax.apply(params, IDS_BxT)
+    h, w = np.zeros((3, 6)), np.asarray(params.layers[0].w)
+    for t in range(IDS_BxT.shape[1]):
+        x = np.eye(V)[np.asarray(IDS_BxT[:, t])]
+        z = np.concatenate([x * np.cos(x), 1 - x], axis=-1) @ w + 1
+        h = np.tanh(z + h)
+        expected = h @ params.readout_HxV + params.readout_bias_V
+        np.testing.assert_allclose(logits[:, t], expected, atol=1e-5)
+
+
+def test_the_input_table_of_one_hot_characters_needs_no_product():
+    params = make()
+    jaxpr = jax.make_jaxpr(input_table)(params)
+    assert "dot_general" not in str(jaxpr)
+
+
+@pytest.mark.parametrize("cell", charjax.cells.names())
+@pytest.mark.parametrize("embedding_size", [0, 5])
+def test_a_table_and_vectors_give_the_same_logits_and_gradients(
+    cell, embedding_size, monkeypatch
+):
+    params = make(cell=cell, embedding_size=embedding_size)
+
+    def loss(params, table):
+        out = forward(
+            params, IDS_BxT.T, table_VxGH=input_table(params) if table else None
+        )
+        return jnp.mean(out.logits_TxBxV**2)
+
+    by_table = jax.grad(loss)(params, True)
+    module = sys.modules["charjax.model.forward"]
+    monkeypatch.setattr(module, "_reads_vectors", lambda *args: embedding_size > 0)
+    by_vectors = jax.grad(loss)(params, False)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), by_table, by_vectors
+    )
+
+
+@pytest.mark.parametrize("cell", charjax.cells.names())
+def test_no_rank_is_promoted(cell):
+    params = make(cell=cell, embedding_size=5)
+    with jax.numpy_rank_promotion("raise"):
+        jax.value_and_grad(lambda p: charjax.loss(p, IDS_BxT, IDS_BxT)[0])(params)
+
+
+def test_calling_a_model_outside_a_jit_compiles_once():
+    params = make(cell="gru", hidden_size=7)
+    charjax.apply(params, IDS_BxT)
+    with compilations() as compiled:
+        charjax.apply(jax.tree.map(lambda w: w * 2, params), IDS_BxT + 0)
+    assert [name for name in compiled if "apply" in name] == []
+
+
 def test_a_carry_of_another_depth_is_refused():
     params, deeper = make(), make(num_layers=3)
-    with pytest.raises(charjax.ConfigError, match="carry holds 3 layers"):
+    with pytest.raises(
+        charjax.ConfigError, match="must have 2 layers, as the model; got 3"
+    ):
         charjax.apply(params, IDS_BxT, charjax.initial_carry(deeper, 3))
 
 
@@ -248,7 +387,7 @@ def test_the_linen_stack_equals_the_models_own_layers():
 
 
 def test_the_linen_stack_initialises_and_drops_units_only_in_training():
-    stack = RecurrentStack(ModelSpec(hidden_size=6, dropout=0.5))
+    stack = RecurrentStack(ModelSpec(hidden_size=6), noise=Noise(dropout=0.5))
     x_BxTxD = jnp.ones((2, 5, 3))
     variables = stack.init(jax.random.key(0), x_BxTxD)
     plain, _ = stack.apply(variables, x_BxTxD)
@@ -281,3 +420,13 @@ def test_weights_in_bfloat16_give_nearly_the_same_logits(cell):
     expected, _ = charjax.apply(params, ids_BxT)
     got, _ = charjax.apply(rounded, ids_BxT)
     np.testing.assert_allclose(got, expected, atol=2e-2)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_in_bfloat16_can_be_trained_and_drawn_from(cell):
+    params = jax.tree.map(lambda w: w.astype(jnp.bfloat16), make(cell=cell))
+    grads = jax.grad(lambda p: charjax.loss(p, IDS_BxT, IDS_BxT)[0])(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(grads)} == {jnp.dtype("bfloat16")}
+    assert len(charjax.sample(params, "abc", length=5)) == 8
+    assert len(charjax.sample(params, "", length=5, top_k=3)) == 5
+    assert charjax.score(params, "abc").nats > 0

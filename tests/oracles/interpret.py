@@ -1,20 +1,20 @@
 """States, gates, areas and predicates, one character or one pair at a time."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import charjax
-from charjax import model
 from tests.oracles.recurrence import sigmoid
 
-step = jax.jit(model.step)
+apply = jax.jit(charjax.apply)
 
 
 def carries(params, ids):
     """The carry after each character: T tuples of layers."""
     carry, found = charjax.initial_carry(params, 1), []
     for i in ids:
-        _, carry = step(params, np.array([i], np.int32), carry)
+        _, carry = apply(params, jnp.array([[i]], jnp.int32), carry)
         found.append(jax.tree.map(np.asarray, carry))
     return found
 

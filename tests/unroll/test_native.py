@@ -7,15 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from charjax import cells, devices
+from charjax import Execution, cells
 from charjax.cells.base import DenseParams
 from charjax.cells.lstm import LSTMCarry
 from charjax.errors import ConfigError
-from charjax.model import ModelSpec, initializers
-from charjax.predict import sample as sampling
-from charjax.predict.score import read
-from charjax.unroll import native
-from charjax.unroll.scan import unroll
+from charjax.predict import draw
+from charjax.predict.predictor import ModelPredictor
+from charjax.predict.scoring import read_text
+from charjax.unroll import choose, native
+from charjax.unroll.choose import unroll
+from charjax.unroll.kernels import draw_kernel, unroll_kernel
+from charjax.unroll.native import lstm as native_lstm
+from charjax.unroll.scan import scan
 from tests import models
 
 needs_compiler = pytest.mark.skipif(
@@ -42,11 +45,12 @@ def results(run, u_HxGH, c_BxH, h_BxH, z_TxBxGH, dc_BxH, dlast_BxH, dh_TxBxH):
 
 
 def by_scan(params, carry, z_TxBxGH):
-    return unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel="scan")
+    return scan(LSTM, params, carry, z_TxBxGH, Execution())
 
 
 def by_kernel(params, carry, z_TxBxGH):
-    return unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel="native")
+    assert native_lstm.fits(params, carry, z_TxBxGH)
+    return native_lstm.unroll(params, carry, z_TxBxGH)
 
 
 def inputs(T, B, H):
@@ -119,7 +123,8 @@ def test_arrays_that_do_not_go_together_get_what_the_scan_does(c, h, z):
         params = DenseParams(jnp.zeros((1, 24)), u_HxGH, jnp.zeros(24))
         carry, z_TxBxGH = LSTMCarry(*given[:2]), given[2]
         try:
-            return unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel=kernel)
+            execution = Execution(unroll=kernel)
+            return unroll(LSTM, params, carry, z_TxBxGH, execution)
         except (TypeError, ValueError) as error:
             return [np.array(type(error).__name__)]
 
@@ -134,7 +139,7 @@ def test_the_compiled_functions_refuse_arrays_that_do_not_go_together():
     params = DenseParams(jnp.zeros((1, 16)), u_HxGH, jnp.zeros(16))
     carry = LSTMCarry(jnp.zeros((1, 4)), jnp.zeros((3, 4)))
     with pytest.raises(jax.errors.JaxRuntimeError, match="do not go together"):
-        native.unroll_lstm(params, carry, z_TxBxGH)
+        native_lstm.unroll(params, carry, z_TxBxGH)
 
 
 class OwnParams(NamedTuple):
@@ -150,8 +155,11 @@ def test_another_cell_with_the_lstms_step_is_not_taken_for_it():
     def project(params, x, matmul):
         return 2 * LSTM.project(params, x, matmul)
 
-    assert native.kernel_of(LSTM._replace(init=project)) is not None
-    assert native.kernel_of(LSTM._replace(project=project)) is None
+    for find in (unroll_kernel, draw_kernel):
+        assert find(LSTM._replace(init=project), "cpu", "float32") is not None
+        assert find(LSTM._replace(project=project), "cpu", "float32") is None
+        assert find(LSTM, "cuda", "float32") is None
+        assert find(LSTM, "cpu", "bfloat16") is None
 
 
 @needs_compiler
@@ -161,7 +169,8 @@ def test_weights_in_another_pytree_are_left_to_the_scan():
     carry = LSTMCarry(c_BxH, h_BxH)
 
     def total(params, kernel):
-        _, h_TxBxH = unroll(LSTM, "float32", params, carry, z_TxBxGH, kernel=kernel)
+        execution = Execution(unroll=kernel)
+        _, h_TxBxH = unroll(LSTM, params, carry, z_TxBxGH, execution)
         return jnp.sum(h_TxBxH**2)
 
     got, expected = (jax.grad(total)(params, k) for k in ("auto", "scan"))
@@ -204,57 +213,70 @@ def test_a_batch_of_models_gives_what_each_gives_alone():
 )
 def test_drawing_equals_the_loop_in_its_characters_logits_and_state(fields, texts):
     params = models.make(**fields)
-    state, _ = read(params, params.vocab.encode("badge"))
-    state = sampling._copies(state, texts)
-    noise = sampling._noise(
-        jax.random.key(7), np.arange(9), (0, texts), state.logits_BxV
-    )[0]
-    kernel = native.kernel_of(LSTM)
-    weights = sampling._pack(params, kernel=kernel)
+    execution = Execution()
+    predictor = ModelPredictor(params, execution)
+    state, _ = read_text(predictor, params.vocab.encode("badge"))
+    state = draw._copies(state, num_texts=texts)
+    positions = np.arange(9)
+    noise = draw._noise(jax.random.key(7), positions, (0, texts), state.logits_BxV)[0]
+    kernel = draw_kernel(LSTM, "cpu", "float32")
+    weights = draw._pack(params, kernel=kernel, execution=execution)
     drawn = {"count": 6, "temperature": 0.7}
-    got = sampling._draw_compiled(weights, state, noise, kernel=kernel, **drawn)
-    expected = sampling._draw_piece(params, state, noise, cut=None, **drawn)
+    got = draw._draw_compiled(weights, state, noise, kernel=kernel, **drawn)
+    expected = draw._draw_piece(
+        params, state, noise, cut=None, execution=execution, **drawn
+    )
     np.testing.assert_array_equal(got[1], expected[1])
     for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
 
 
 @needs_compiler
-def test_a_few_texts_of_a_large_model_are_drawn_by_jax_unless_insisted():
-    weights = [jnp.zeros((600, 1000), jnp.float32)]
+def test_a_few_texts_of_a_large_model_are_drawn_by_jax_unless_requested():
+    params = models.make(hidden_size=300)
 
-    def find(kernel, texts):
-        return devices.find_drawing_kernel(kernel, LSTM, "float32", weights, texts)
+    def find(unroll, texts):
+        return draw._find_kernel(params, Execution(unroll=unroll), texts)
 
     assert find("auto", 7) is None
     assert find("scan", 8) is None
-    assert find("auto", 8) is find("native", 1) is native.kernel_of(LSTM)
+    kernel = draw_kernel(LSTM, "cpu", "float32")
+    assert find("auto", 8) is find("native", 1) is kernel
 
 
 def test_after_no_step_the_state_is_the_one_before():
     _, c_BxH, h_BxH, z_TxBxGH, *_ = inputs(1, 2, 8)
     carry = LSTMCarry(jnp.float32(c_BxH), jnp.float32(h_BxH))
-    params = LSTM.init(jax.random.key(0), 3, 8, initializers("uniform"))
+    params = LSTM.init(jax.random.key(0), 3, 8, cells.initializers("uniform"))
     z = jnp.asarray(z_TxBxGH[:0], jnp.float32)
-    last, h_TxBxH = unroll(LSTM, "float32", params, carry, z)
+    last, h_TxBxH = unroll(LSTM, params, carry, z, Execution())
     assert h_TxBxH.shape == (0, 2, 8)
     np.testing.assert_array_equal(last.c_BxH, carry.c_BxH)
 
 
-def test_without_a_compiler_the_scan_runs_unless_the_kernel_is_insisted_on(monkeypatch):
-    monkeypatch.setattr(native, "problem", lambda: "there is no C++ compiler")
+def without_compiler(monkeypatch):
+    kernel = unroll_kernel(LSTM, "cpu", "float32")
+    kernel = kernel._replace(problem=lambda: "there is no C++ compiler")
+    monkeypatch.setattr(choose, "unroll_kernel", lambda *key: kernel)
+
+
+def test_without_a_compiler_the_scan_runs_unless_the_kernel_is_requested(monkeypatch):
+    without_compiler(monkeypatch)
     single = [jnp.asarray(x, jnp.float32) for x in inputs(3, 2, 8)]
 
     def by_choice(params, carry, z_TxBxGH):
-        return unroll(LSTM, "float32", params, carry, z_TxBxGH)
+        return unroll(LSTM, params, carry, z_TxBxGH, Execution())
+
+    def by_request(params, carry, z_TxBxGH):
+        return unroll(LSTM, params, carry, z_TxBxGH, Execution(unroll="native"))
 
     for x, y in zip(
         results(by_choice, *single), results(by_scan, *single), strict=True
     ):
         np.testing.assert_array_equal(x, y)
-    assert "no C++ compiler" in devices.describe_kernel("auto", LSTM, "float32")
-    with pytest.raises(ConfigError, match=r"native cannot be had.*no C\+\+ compiler"):
-        results(by_kernel, *single)
+    assert "no C++ compiler" in choose.describe(LSTM, Execution(), "cpu")
+    with pytest.raises(ConfigError, match=r"requested but is not.*no C\+\+ compiler"):
+        results(by_request, *single)
 
 
 def test_a_compiler_that_fails_is_a_reason_not_a_crash(monkeypatch, tmp_path):
@@ -298,27 +320,3 @@ def test_a_compiler_may_be_a_command_with_arguments(monkeypatch):
     monkeypatch.setenv("CXX", "env -u NOTHING g++")
     path, *rest = native._compiler()
     assert (path.endswith("/env"), rest) == (True, ["-u", "NOTHING", "g++"])
-
-
-@pytest.mark.parametrize(
-    ("kernel", "cell", "dtype", "platform"),
-    [
-        ("scan", "lstm", "float32", "cpu"),
-        ("auto", "gru", "float32", "cpu"),
-        ("auto", "lstm", "bfloat16", "cpu"),
-        ("auto", "lstm", "float32", "gpu"),
-    ],
-)
-def test_what_the_kernel_cannot_do_the_scan_does(
-    kernel, cell, dtype, platform, monkeypatch
-):
-    monkeypatch.setattr(devices, "_platform", lambda: platform)
-    monkeypatch.setattr(native, "problem", lambda: pytest.fail("not even looked for"))
-    z_TxBxGH = jnp.zeros((2, 1, 4))
-    assert devices.find_kernel(kernel, cells.get(cell), dtype, [z_TxBxGH]) is None
-    assert devices.describe_kernel(kernel, cells.get(cell), dtype).startswith("scan (")
-
-
-def test_an_unknown_kernel_is_an_error():
-    with pytest.raises(ConfigError, match="one of auto, scan, native"):
-        ModelSpec(kernel="fast")

@@ -4,7 +4,7 @@
 in every step, and its threads meet in every step. A kernel runs a share of the batch
 through all time steps on each core instead. One takes the place of the scan in
 `charjax.unroll.scan.unroll`, and is differentiable in reverse mode, once; another that
-of the loop in `charjax.predict.sample`. The numbers are the same up to rounding. What
+of the loop in `charjax.predict.sampling`. The numbers are the same up to rounding. What
 they cannot do (another cell, precision or device) JAX does.
 
 The library is compiled for this CPU when it is first wanted, which takes some seconds,

@@ -14,7 +14,7 @@ from charjax.model.params import Params
 from charjax.predict.cut import Cut
 from charjax.predict.draw import Request, draw
 from charjax.predict.predictor import Predictor, predictor_of
-from charjax.predict.score import checked_temperature
+from charjax.predict.scoring import checked_temperature
 from charjax.text.vocab import OnUnknown
 from charjax.unroll.execution import Execution
 

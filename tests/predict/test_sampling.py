@@ -11,8 +11,8 @@ import pytest
 
 import charjax
 from charjax import ConfigError, TextError, Vocab
-from charjax.predict import sample as sampling
-from charjax.predict import score as scoring
+from charjax.predict import draw, predictor
+from charjax.predict.cut import Cut, without_unlikely
 from tests.compilations import compilations
 from tests.models import KINDS, VOCAB, make
 
@@ -54,7 +54,7 @@ def assert_drawn_from(probabilities, drawn):
 def test_texts_shared_among_cores_equal_those_drawn_together(monkeypatch):
     params = make(cell="gru")
     together = charjax.sample(params, "cab", length=20, num_samples=7)
-    monkeypatch.setattr(sampling, "num_shares", lambda texts: 3)
+    monkeypatch.setattr(draw, "num_shares", lambda texts: 3)
     assert charjax.sample(params, "cab", length=20, num_samples=7) == together
 
 
@@ -144,10 +144,10 @@ def test_cut_characters_never_come_and_the_others_in_proportion(
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0, 3.0])
 def test_the_cut_keeps_what_a_naive_filter_keeps(temperature):
     logits_BxV = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32) * 2
-    without_unlikely = jax.jit(sampling._without_unlikely)
+    compiled = jax.jit(without_unlikely)
     for top_k, top_p in itertools.product((1, 7, 30), (1e-6, 0.3, 0.9, math.inf)):
-        cut = sampling._Cut(top_k, top_p)
-        got_BxV = without_unlikely(logits_BxV, temperature, cut)
+        cut = Cut(top_k, top_p)
+        got_BxV = compiled(logits_BxV, temperature, cut)
         for logits_V, got_V in zip(logits_BxV, np.asarray(got_BxV), strict=True):
             scaled_V = (logits_V - logits_V.max()).astype(float) / (temperature or 1)
             probabilities = dict(enumerate(np.exp(scaled_V)))
@@ -158,7 +158,7 @@ def test_the_cut_keeps_what_a_naive_filter_keeps(temperature):
 
 def test_equally_likely_characters_are_kept_together():
     logits_1xV = jnp.array([[0.0, 1.0, 1.0, 1.0]])
-    got = sampling._without_unlikely(logits_1xV, 1.0, sampling._Cut(2, 0.5))
+    got = without_unlikely(logits_1xV, 1.0, Cut(2, 0.5))
     assert got.tolist() == [[-math.inf, 1, 1, 1]]
 
 
@@ -196,7 +196,7 @@ def test_any_huge_temperature_draws_uniformly(temperature):
 
 @pytest.mark.parametrize("prime", ["", "abc"])
 def test_a_shorter_text_is_the_beginning_of_a_longer_one(prime):
-    params, piece = make(), sampling._DRAWN_CHARACTERS
+    params, piece = make(), draw._DRAWN_CHARACTERS
     longest = charjax.sample(params, prime, length=2 * piece + 10)
     assert len(longest) == len(prime) + 2 * piece + 10
     for length in (0, 1, 2, piece - 1, piece, piece + 1, 2 * piece):
@@ -218,17 +218,17 @@ def test_text_does_not_depend_on_the_size_of_pieces(monkeypatch):
     params = make()
     prime, options = "gab" * 7, {"length": 50, "num_samples": 3}
     expected = charjax.sample(params, prime, **options)
-    monkeypatch.setattr(sampling, "_DRAWN_CHARACTERS", 9)
-    monkeypatch.setattr(scoring, "_READ_CHARACTERS", 4)
+    monkeypatch.setattr(draw, "_DRAWN_CHARACTERS", 9)
+    monkeypatch.setattr(predictor, "_PIECE", 4)
     assert charjax.sample(params, prime, **options) == expected
-    monkeypatch.setattr(sampling, "_NOISE", 1)  # too little for even one character
+    monkeypatch.setattr(draw, "_NOISE", 1)  # too little for even one character
     assert charjax.sample(params, prime, **options) == expected
 
 
 def test_text_after_a_prime_of_many_pieces_equals_the_slow_loops():
     params = make()
     prime = "".join(np.random.default_rng(1).choice(list(VOCAB.symbols), 3000))
-    assert len(prime) > 2 * scoring._READ_CHARACTERS
+    assert len(prime) > 2 * predictor._PIECE
     expected = draw_slowly(params, prime, 1.0, length=5)
     assert charjax.sample(params, prime, length=5) == expected
 
@@ -283,9 +283,9 @@ def test_a_vocabulary_of_bytes_gives_bytes():
 
 def test_unknown_characters_of_the_prime_are_an_error_or_are_left_out():
     params = make()
-    for draw in (charjax.sample, charjax.stream):
+    for function in (charjax.sample, charjax.stream):
         with pytest.raises(TextError, match=r"'!'.* position 2 "):
-            draw(params, "ab!c")
+            function(params, "ab!c")
     got = charjax.sample(params, "ab!c", length=20, on_unknown="skip")
     assert got == charjax.sample(params, "abc", length=20)
 
@@ -293,35 +293,38 @@ def test_unknown_characters_of_the_prime_are_an_error_or_are_left_out():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperature": -0.1}, "temperature: expected a finite number of 0 or more"),
+        ({"temperature": -0.1}, "temperature must be a finite number of 0 or more"),
         ({"temperature": math.nan}, "got nan"),
         ({"temperature": math.inf}, "got inf"),
         ({"temperature": "hot"}, "got 'hot'"),
-        ({"length": -1}, "length: expected an integer of 0 or more"),
+        ({"temperature": "1"}, "got '1'"),
+        ({"temperature": 10**400}, "temperature must be"),
+        ({"temperature": [1.0]}, "temperature must be"),
+        ({"length": -1}, "length must be an integer of 0 or more"),
         ({"length": 1.5}, r"got 1\.5"),
-        ({"top_k": -1}, "top_k: expected an integer of 0 or more, got -1"),
-        ({"top_p": 0}, "top_p: expected more than 0 and at most 1, got 0"),
+        ({"top_k": -1}, "top_k must be an integer of 0 or more; got -1"),
+        ({"top_p": 0}, "top_p must be more than 0 and at most 1; got 0"),
         ({"top_p": 1.01}, r"got 1\.01"),
         ({"top_p": math.nan}, "got nan"),
-        ({"seed": -1}, "seed: expected an integer of 0 or more"),
+        ({"seed": -1}, "seed must be an integer of 0 or more"),
         ({"seed": 2**32}, "less than 4,294,967,296"),
-        ({"seed": 1, "key": jax.random.key(0)}, "expected one of them, got both"),
-        ({"key": 5}, r"key: expected one jax\.random\.key"),
-        ({"key": jax.random.split(jax.random.key(0))}, "key: expected one"),
-        ({"key": np.zeros(2, np.uint32)}, "key: expected one"),
+        ({"seed": 1, "key": jax.random.key(0)}, "key and seed must not both be given"),
+        ({"key": 5}, r"key must be one jax\.random\.key"),
+        ({"key": jax.random.split(jax.random.key(0))}, "key must be one"),
+        ({"key": np.zeros(2, np.uint32)}, "key must be one"),
         ({"on_unknown": "drop"}, "on_unknown: expected 'error' or 'skip'"),
     ],
 )
-@pytest.mark.parametrize("draw", [charjax.sample, charjax.stream])
-def test_impossible_arguments_are_refused_in_one_line(draw, options, message):
+@pytest.mark.parametrize("function", [charjax.sample, charjax.stream])
+def test_impossible_arguments_are_refused_in_one_line(function, options, message):
     with pytest.raises((ConfigError, TextError), match=message) as error:
-        draw(make(), "abc", **options)
+        function(make(), "abc", **options)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("num_samples", [0, -1, 2.0])
+@pytest.mark.parametrize("num_samples", [0, -1, 2.0, True])
 def test_impossible_numbers_of_samples_are_refused(num_samples):
-    with pytest.raises(ConfigError, match="num_samples: expected an integer of 1"):
+    with pytest.raises(ConfigError, match="num_samples must be an integer of 1"):
         charjax.sample(make(), "abc", num_samples=num_samples)
 
 
