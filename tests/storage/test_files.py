@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and only in their own folder."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ import pytest
 from charjax.errors import BusyError
 from charjax.storage import files, locks
 
-ROOT = Path(files.__file__).parents[1]
+ROOT = Path(files.__file__).parents[2]
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
@@ -47,6 +47,112 @@ def test_sweep_takes_leftovers_and_nothing_else(tmp_path):
         (tmp_path / name).write_bytes(b"")
     files.sweep(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".charjax-x", "input.txt", "my.tmp"]
+
+
+def test_sweep_takes_the_scratch_folder_of_a_killed_process(tmp_path):
+    with files.scratch_folder(tmp_path) as scratch:
+        (scratch / "part.o").write_bytes(b"")
+        killed = scratch.with_name(scratch.name.replace(".tmp", "-killed.tmp"))
+        scratch.rename(killed)
+        scratch.mkdir()
+    assert os.listdir(tmp_path) == [killed.name]
+    files.sweep(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+# ---- nothing is written outside the folder
+
+
+def symbolic_link(path, victim):
+    path.symlink_to(victim)
+
+
+def dangling_link(path, victim):
+    path.symlink_to(victim.with_name("nothing"))
+
+
+def hard_link(path, victim):
+    os.link(victim, path)
+
+
+def fifo(path, victim):
+    os.mkfifo(path)
+
+
+def lock(path):
+    with locks.owned(path):
+        pass
+
+
+def append(path):
+    files.append(path, b"planted")
+
+
+def replace(path):
+    with files.replacing(path) as file:
+        file.write(b"planted")
+
+
+@pytest.mark.parametrize(
+    ("write", "lead_out"),
+    [
+        (lock, symbolic_link),
+        (lock, dangling_link),
+        (lock, hard_link),
+        (lock, fifo),
+        (append, symbolic_link),
+        (append, dangling_link),
+        (append, hard_link),
+        (append, fifo),
+        (replace, symbolic_link),
+        (replace, dangling_link),
+    ],
+)
+def test_a_path_that_leads_out_of_its_folder_is_refused_and_left_alone(
+    write, lead_out, tmp_path
+):
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.write_bytes(b"the user's own")
+    folder.mkdir()
+    path = folder / "name"
+    lead_out(path, victim)
+    before = os.lstat(path)
+    with pytest.raises(OSError, match=r"must be a regular file.*got .*") as caught:
+        write(path)
+    assert caught.value.filename == str(path)
+    assert "\n" not in str(caught.value)
+    assert victim.read_bytes() == b"the user's own"
+    assert os.listdir(folder) == ["name"]
+    assert os.lstat(path) == before
+    assert sorted(os.listdir(tmp_path)) == ["run", "victim"]
+
+
+def test_a_file_with_a_second_name_is_replaced_under_one_name_only(tmp_path):
+    path, backup = tmp_path / "a", tmp_path / "backup"
+    path.write_bytes(b"old")
+    os.link(path, backup)
+    replace(path)
+    assert (path.read_bytes(), backup.read_bytes()) == (b"planted", b"old")
+
+
+def test_a_folder_that_is_itself_a_link_is_written_to(tmp_path):
+    (tmp_path / "big_disk").mkdir()
+    (tmp_path / "run").symlink_to("big_disk")
+    for write in (lock, append, replace):
+        write(tmp_path / "run" / write.__name__)
+    assert sorted(os.listdir(tmp_path / "big_disk")) == ["append", "replace"]
+
+
+def test_a_folder_in_a_run_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "tensorboard").symlink_to(tmp_path / "outside")
+    files.refuse_links(tmp_path / "outside")
+    files.refuse_links(tmp_path / "none")
+    with pytest.raises(OSError, match="got a symbolic link"):
+        files.refuse_links(tmp_path / "tensorboard")
+
+
+# ---- locks
 
 
 def test_a_folder_that_is_not_there_cannot_be_held(tmp_path):
@@ -98,12 +204,12 @@ def test_an_owner_that_leaves_while_another_waits_hands_over_one_lock(
     tmp_path, monkeypatch
 ):
     """The second has the file open when the first removes it."""
-    path, first, plain = tmp_path / "lock", locks.owned(tmp_path / "lock"), os.open
+    path, first, open_now = tmp_path / "lock", locks.owned(tmp_path / "lock"), os.open
     first.__enter__()
     leaving = [first]
 
     def open_late(*args):
-        descriptor = plain(*args)
+        descriptor = open_now(*args)
         while leaving:
             leaving.pop().__exit__(None, None, None)
         return descriptor
@@ -117,7 +223,7 @@ def test_an_owner_that_leaves_while_another_waits_hands_over_one_lock(
 
 def test_without_locks_an_owner_is_warned(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(locks, "fcntl", None)
     with locks.owned(tmp_path / "lock", said.append) as is_ours:
         assert is_ours()
     assert "no file locks" in said[0]
