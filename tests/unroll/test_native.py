@@ -257,49 +257,6 @@ def test_without_a_compiler_the_scan_runs_unless_the_kernel_is_insisted_on(monke
         results(by_kernel, *single)
 
 
-def test_a_compiler_that_fails_is_a_reason_not_a_crash(monkeypatch, tmp_path):
-    monkeypatch.setenv("CXX", "false")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    reason = native.problem.__wrapped__()
-    assert reason is not None
-    assert "failed" in reason
-    assert not list(tmp_path.rglob("*.so"))
-
-
-@needs_compiler
-def test_a_library_that_is_not_whole_is_compiled_anew(monkeypatch, tmp_path):
-    path = tmp_path / "lstm.so"
-    monkeypatch.setattr(native, "_library_path", lambda: path)
-    native._compile(path)
-    whole = path.read_bytes()
-    assert native._is_whole(path)
-
-    def compile_anew(path):
-        raise native._BuildError("compiled anew")
-
-    monkeypatch.setattr(native, "_compile", compile_anew)
-    flipped = bytes([whole[0] ^ 1]) + whole[1:]
-    for damaged in (b"", whole[: len(whole) * 7 // 10], flipped):
-        path.write_bytes(damaged)
-        assert native.problem.__wrapped__() == "compiled anew"
-
-
-@needs_compiler
-def test_a_library_that_is_there_needs_no_compiler(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native._compile(native._library_path())
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(native._BuildError):
-        native._compiler()
-    assert native._is_whole(native._library_path())
-
-
-def test_a_compiler_may_be_a_command_with_arguments(monkeypatch):
-    monkeypatch.setenv("CXX", "env -u NOTHING g++")
-    path, *rest = native._compiler()
-    assert (path.endswith("/env"), rest) == (True, ["-u", "NOTHING", "g++"])
-
-
 @pytest.mark.parametrize(
     ("kernel", "cell", "dtype", "platform"),
     [
