@@ -175,7 +175,7 @@ def test_what_a_killed_compile_left_is_gone_after_the_next(caches, compiler, loa
     assert [str(path) for path in folder.iterdir()] == loaded
 
 
-def test_a_library_in_the_cache_needs_no_compiler(
+def test_a_library_that_is_there_needs_no_compiler(
     caches, compiler, loaded, monkeypatch
 ):
     monkeypatch.delenv("CXX")
