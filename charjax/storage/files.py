@@ -109,13 +109,38 @@ def refuse_links(path: Path) -> None:
         return
     if stat.S_ISLNK(mode):
         raise _not_own(path, "a symbolic link")
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise _not_own(path, "a pipe or device")
+    if (kind := kind_of(path)) not in ("file", "folder"):
+        raise _not_own(path, f"a {kind}")
 
 
 def _not_own(path: Path, got: str) -> OSError:
     reason = f"it must be a regular file or folder of its own; got {got}. Remove it"
     return OSError(errno.ELOOP, reason, str(path))
+
+
+def kind_of(path: Path) -> str:
+    r"""Returns what is at a path: `'file'`, `'folder'`, `'pipe'`, `'device'` or such.
+
+    A link is what it leads to. `'missing'` is a path that leads nowhere, even one that
+    no file can have; `'unreadable'` one in a folder that this user may not enter.
+
+    >>> kind_of(Path(".")), kind_of(Path("no such file")), kind_of(Path("no\0name"))
+    ('folder', 'missing', 'missing')
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        return "unreadable"
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return "missing"
+    kinds = {
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFIFO: "pipe",
+        stat.S_IFCHR: "device",
+        stat.S_IFBLK: "device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "socket")
 
 
 @contextlib.contextmanager
@@ -130,9 +155,16 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def sweep(folder: Path) -> None:
-    """Removes what killed processes left; only for the holder of the folder's lock."""
-    for path in filter(is_leftover, folder.glob(f"{_PREFIX}*")):
+def sweep(folder: Path, name: str = "") -> None:
+    """Removes what killed processes left; only for the holder of the folder's lock.
+
+    Args:
+      folder: the folder.
+      name: only what was to become a file of this name, or one that begins so.
+    """
+    for path in folder.iterdir():
+        if not (is_leftover(path) and path.name.startswith(_PREFIX + name)):
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
             continue

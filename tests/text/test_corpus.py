@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charjax.errors import MissingTextError, TextError
-from charjax.storage import files, locks
+from charjax.storage import cache, files, locks
 from charjax.text import open_corpus, reading
 
 STORY = "Füchse springen.\r\nЁлки.\n\ufeff\u2028\x00\U0001f98a ok" * 9
@@ -368,11 +368,11 @@ def test_no_place_for_a_cache_is_an_error(folder, user_caches, monkeypatch):
         open_corpus(folder)
     assert "\n" not in str(caught.value)
 
-    def homeless():
-        raise RuntimeError("Could not determine home directory.")
+    def of_nobody(name, appauthor):
+        return Path("relative", name)
 
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(cache.platformdirs, "user_cache_path", of_nobody)
     with pytest.raises(TextError, match="set XDG_CACHE_HOME"):
         open_corpus(folder)
 
@@ -497,7 +497,7 @@ def test_a_missing_text_is_an_error_that_lists_the_data_sets(tmp_path, monkeypat
     own = tmp_path / "data" / "my_poems"
     own.mkdir(parents=True)
     (own / "input.txt").write_text("ab")
-    for folder in (tmp_path, tmp_path / "nowhere", own / "input.txt"):
+    for folder in (tmp_path, tmp_path / "nowhere", own / "input.txt" / "no"):
         with pytest.raises(MissingTextError) as caught:
             open_corpus(folder)
         message = str(caught.value)
@@ -508,10 +508,10 @@ def test_a_missing_text_is_an_error_that_lists_the_data_sets(tmp_path, monkeypat
 
 def test_a_folder_in_place_of_the_text_is_an_error(tmp_path):
     (tmp_path / "input.txt").mkdir()
-    with pytest.raises(TextError, match=r"Cannot read .*: Is a directory"):
+    with pytest.raises(TextError, match=r"input\.txt must be a text file; got a folder"):
         open_corpus(tmp_path)
 
 
 def test_an_unknown_encoding_is_an_error(folder):
-    with pytest.raises(TextError, match="'utf-8' or 'bytes', got 'latin-1'"):
+    with pytest.raises(TextError, match="'utf-8' or 'bytes'; got 'latin-1'"):
         open_corpus(folder, "latin-1")
