@@ -163,7 +163,7 @@ def sweep(folder: Path, name: str = "") -> None:
       name: only what was to become a file of this name, or one that begins so.
     """
     for path in folder.iterdir():
-        if not (is_leftover(path) and path.name.startswith(_PREFIX + name)):
+        if not (is_leftover(path) and path.name.startswith(_PREFIX + name.lstrip("."))):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

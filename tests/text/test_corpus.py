@@ -508,7 +508,9 @@ def test_a_missing_text_is_an_error_that_lists_the_data_sets(tmp_path, monkeypat
 
 def test_a_folder_in_place_of_the_text_is_an_error(tmp_path):
     (tmp_path / "input.txt").mkdir()
-    with pytest.raises(TextError, match=r"input\.txt must be a text file; got a folder"):
+    with pytest.raises(
+        TextError, match=r"input\.txt must be a text file; got a folder"
+    ):
         open_corpus(tmp_path)
 
 

@@ -234,5 +234,7 @@ def test_python_is_the_sources_of_the_library_in_order(root, tmp_path, monkeypat
 
 def test_a_python_without_sources_is_an_error(root, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.sysconfig, "get_path", lambda name: str(tmp_path))
-    with pytest.raises(TextError, match="Cannot prepare python: there are no Python files"):
+    with pytest.raises(
+        TextError, match="Cannot prepare python: there are no Python files"
+    ):
         prepare("python", root)
