@@ -163,6 +163,83 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
     assert peak < 20_000_000
 
 
+# ---- any text file
+
+
+def test_texts_side_by_side_have_caches_of_their_own(tmp_path):
+    texts = ["input.txt", "input", "poem.txt", "poem.md", "poem", ".poem", "Gedicht ä"]
+    for number, name in enumerate(texts):
+        (tmp_path / name).write_bytes(bytes([97 + number, 98 + number]) * 9)
+    for _ in range(2):
+        for number, name in enumerate(texts):
+            said = []
+            corpus = open_corpus(tmp_path / name, say=said.append)
+            assert corpus.vocab.symbols == chr(97 + number) + chr(98 + number)
+            assert corpus.path == tmp_path / name
+    assert said == []
+    assert len(names_in(tmp_path)) == 3 * len(texts)
+    assert open_corpus(tmp_path).vocab.symbols == "ab"
+
+
+def test_a_file_and_its_folder_are_the_same_text(folder):
+    open_corpus(folder)
+    before = inodes(folder)
+    corpus = open_corpus(folder / "input.txt")
+    assert corpus.vocab.decode(corpus.ids) == STORY
+    assert inodes(folder) == before
+
+
+@pytest.mark.parametrize("length", [150, 151, 255])
+def test_a_name_as_long_as_the_file_system_allows_has_a_cache(tmp_path, length):
+    for letter in "xy":
+        text = tmp_path / (letter * length)
+        text.write_text(f"{letter}z" * 9)
+        assert open_corpus(text).vocab.symbols == f"{letter}z"
+        said = []
+        open_corpus(text, say=said.append)
+        assert said == []
+    assert len(names_in(tmp_path)) == 6
+
+
+def test_a_text_in_a_read_only_folder_is_cached_elsewhere_by_its_name(
+    tmp_path, user_caches, monkeypatch
+):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_text("abab")
+    (texts / "b.txt").write_text("cdcd")
+    forbid_new_files(monkeypatch, texts)
+    for _ in range(2):
+        assert open_corpus(texts / "a.txt").vocab.symbols == "ab"
+        assert open_corpus(texts / "b.txt").vocab.symbols == "cd"
+    assert names_in(texts) == ["a.txt", "b.txt"]
+
+
+def test_only_leftovers_of_the_same_text_are_swept(folder):
+    """A text may be in the folder of a run that another process is writing to."""
+    for name in ("metrics.jsonl", "input.utf-8.ids"):
+        (folder / f".charjax-{name}-1-2.tmp").write_bytes(b"half")
+    open_corpus(folder)
+    assert names_in(folder) == [".charjax-metrics.jsonl-1-2.tmp", *CACHED]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "bytes"])
+def test_a_byte_order_mark_is_kept_and_said_once(tmp_path, encoding):
+    write_text(tmp_path, "\ufeffabab".encode())
+    said = []
+    for _ in range(2):
+        corpus = open_corpus(tmp_path, encoding, say=said.append)
+    marks = [line for line in said if "byte order mark (U+FEFF)" in line]
+    assert len(marks) == (encoding == "utf-8")
+    assert corpus.vocab.decode(corpus.ids) in ("\ufeffabab", "\ufeffabab".encode())
+
+
+def test_a_mark_that_is_not_at_the_start_is_a_character_like_others(tmp_path, said):
+    write_text(tmp_path, "ab\ufeff".encode())
+    open_corpus(tmp_path, say=said.append)
+    assert len(said) == 1
+
+
 # ---- when it is encoded again
 
 
@@ -309,6 +386,21 @@ def test_a_hostile_note_does_nothing_but_be_replaced(folder):
         assert names_in(folder) == CACHED
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX's")
+@pytest.mark.parametrize("name", CACHED[1:])
+def test_a_pipe_in_place_of_a_cache_file_is_an_error_that_does_not_wait(folder, name):
+    open_corpus(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(
+        TextError, match=r"must be a regular file .*got a pipe"
+    ) as caught:
+        open_corpus(folder)
+    assert "\n" not in str(caught.value)
+    (folder / name).unlink()
+    assert open_corpus(folder).vocab.decode(open_corpus(folder).ids) == STORY
+
+
 def test_a_note_of_absurd_size_is_not_read_whole(folder):
     open_corpus(folder)
     with open(folder / "input.utf-8.json", "wb") as file:
@@ -335,6 +427,27 @@ def forbid_new_files(monkeypatch, *forbidden, error=errno.EROFS):
         return open(path, mode, **more)
 
     monkeypatch.setattr(files, "open", refuse, raising=False)
+
+
+def test_ids_that_another_user_could_have_put_into_the_caches_are_not_used(
+    folder, user_caches, monkeypatch
+):
+    forbid_new_files(monkeypatch, folder)
+    open_corpus(folder)
+    user_caches.chmod(0o777)
+    said = []
+    with pytest.raises(TextError, match="writable by other users") as caught:
+        open_corpus(folder, say=said.append)
+    assert "\n" not in str(caught.value)
+    assert "writable by other users" in said[0]
+
+
+def test_a_file_system_without_free_inodes_is_an_error_of_one_line(folder, monkeypatch):
+    forbid_new_files(monkeypatch, folder, error=errno.ENOSPC)
+    with pytest.raises(TextError, match="No space left on device") as caught:
+        open_corpus(folder)
+    assert "\n" not in str(caught.value)
+    assert names_in(folder) == ["input.txt"]
 
 
 @pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES, errno.EPERM])

@@ -1,4 +1,4 @@
-"""Named data sets and folders of texts: found, prepared, verified, never half there."""
+"""Named data sets are prepared whole or not at all, and verified."""
 
 import dataclasses
 import hashlib
@@ -11,7 +11,7 @@ import pytest
 
 from charjax.errors import MissingTextError, TextError
 from charjax.storage import files
-from charjax.text import available, datasets, fetch, find, names, prepare
+from charjax.text import datasets, fetch, find, prepare
 from charjax.text import shakespeare as plays
 
 CONTENT = b"First Citizen:\nSpeak, speak.\n"
@@ -49,41 +49,15 @@ def own_text(root, name):
     return root / name
 
 
-# ---- finding
-
-
-def test_the_folder_given_wins_then_the_name(root, tmp_path, served):
-    mine, other = own_text(root, "mine"), own_text(tmp_path, "other")
-    assert find("mine", root=root) == mine
-    assert find("mine", str(other), root) == other
-    assert find("no such", str(other), root) == other
-    assert find("tinyshakespeare", root=root) == root / "tinyshakespeare"
-    assert available(root) == ["mine", *names()]
-
-
-@pytest.mark.parametrize("name", ["", "tinyshakespear", "../other", "mine/input.txt"])
-def test_an_unknown_name_is_an_error_with_the_nearest_and_the_list(
-    root, tmp_path, name
-):
+def test_an_unknown_data_set_is_an_error_with_the_nearest_and_the_list(root):
     own_text(root, "mine")
-    own_text(tmp_path, "other")
-    known = "python, shakespeare, tinyshakespeare"
-    for attempt, listed in ((find, f"There are: mine, {known}"), (prepare, known)):
+    for name, has_near in (("tinyshakespear", True), ("mine", False), ("", False)):
         with pytest.raises(MissingTextError, match=f"got {name!r}") as caught:
-            attempt(name, root=root)
+            prepare(name, root)
         message = str(caught.value)
-        assert listed in message
-        assert ("Did you mean 'tinyshakespeare'?" in message) == (name[:4] == "tiny")
+        assert "one of python, shakespeare, tinyshakespeare;" in message
+        assert ("Did you mean 'tinyshakespeare'?" in message) == has_near
         assert "\n" not in message
-
-
-def test_a_folder_without_a_text_is_an_error_with_the_list(root):
-    own_text(root, "mine")
-    with pytest.raises(MissingTextError, match=r"input\.txt in .*: mine, python"):
-        find(dir=str(root), root=root)
-
-
-# ---- preparing
 
 
 def test_a_data_set_is_prepared_once_and_says_so(root, served, said):
