@@ -29,6 +29,7 @@ from charjax.storage.files import kind_of, replacing
 from charjax.text.datasets import TEXT_NAME
 from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled
 from charjax.text.vocab import Encoding, Vocab
+from charjax.units import shown
 
 _FORMAT = 1
 _MAX_HEADER_BYTES = 1 << 25  # twice what a vocabulary of every code point takes
@@ -133,7 +134,7 @@ def read_header(path: Path, encoding: Encoding) -> Header:
             raise ValueError(f"it has the encoding {header.vocab.encoding!r}")
         return header
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{shown(path)} is damaged ({error})") from None
 
 
 def is_of_text(header: Header, path: Path, text: TextFile) -> bool:
@@ -165,20 +166,22 @@ def map_ids(path: Path, header: Header) -> np.ndarray:
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size != expected:
-            raise ValueError(f"{path} is damaged ({size:,} bytes, not {expected:,})")
+            raise ValueError(
+                f"{shown(path)} is damaged ({size:,} bytes, not {expected:,})"
+            )
         crc32, largest = 0, 0
         buffer = memoryview(bytearray(PIECE_BYTES))
         while length := file.readinto(buffer):
             crc32 = zlib.crc32(buffer[:length], crc32)
             largest = max(largest, np.frombuffer(buffer[:length], dtype).max())
         if crc32 != header.crc32 or largest >= len(header.vocab):
-            raise ValueError(f"{path} is damaged (its checksum differs)")
+            raise ValueError(f"{shown(path)} is damaged (its checksum differs)")
         return np.memmap(file, dtype, "r", shape=(header.count,))
 
 
 def _refuse_pipe(path: Path) -> None:
     if (kind := kind_of(path)) not in ("file", "missing", "unreadable"):
-        raise ValueError(f"{path} must be a file; got a {kind}")
+        raise ValueError(f"{shown(path)} must be a file; got a {kind}")
 
 
 def write(
