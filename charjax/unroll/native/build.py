@@ -1,8 +1,8 @@
 """Building, caching and loading the compiled kernels' library.
 
 It is compiled for this CPU by the machine's C++ compiler when it is first needed, which
-takes some seconds, and kept in a private folder of the user's caches. `is_built` tells
-a program beforehand, so that it can say why it is about to wait.
+takes some seconds, and kept in a private folder of the user's caches. `will_compile`
+tells a program beforehand, so that it can say why it is about to wait.
 """
 
 import ctypes
@@ -54,15 +54,15 @@ def open_library() -> ctypes.CDLL:
         ) from None
 
 
-def is_built() -> bool:
-    """Returns whether the library is in the cache, without building it.
+def will_compile() -> bool:
+    """Returns whether `open_library` would take some seconds to compile the library.
 
-    Where it is not, `open_library` compiles it for some seconds, or fails at once where
-    there is no compiler.
+    False where the library is in the cache, and where it cannot be built.
     """
     try:
-        return _is_whole(private_folder("native") / _name())
-    except (CacheError, OSError, ValueError):
+        is_built = _is_whole(private_folder("native") / _name())
+        return not is_built and bool(_compiler())
+    except (BuildError, CacheError, OSError, ValueError):
         return False
 
 
