@@ -7,6 +7,7 @@ A name is looked up in this order, and the first that fits is used:
 3. a path: of any text file, or with a separator (`./poems`) of a folder with input.txt.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -102,9 +103,11 @@ def title(name: str = "", dir: str = "", root: Path | str = "data") -> str:
     if not dir and not _is_path(name):
         is_file = kind_of(path) == "file" and name not in available(root)
         return path.stem if is_file else name
+    with contextlib.suppress(OSError, ValueError):  # no file can have such a name
+        path = path.resolve()
     if dir or kind_of(path) == "folder":
-        return path.resolve().name
-    return path.resolve().parent.name if path.name == TEXT_NAME else path.stem
+        return path.name
+    return path.parent.name if path.name == TEXT_NAME else path.stem
 
 
 def text_path(path: Path | str) -> Path:

@@ -54,9 +54,6 @@ def test_sweep_takes_the_scratch_folder_of_a_killed_process(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# ---- nothing is written outside the folder
-
-
 def symbolic_link(path, victim):
     path.symlink_to(victim)
 

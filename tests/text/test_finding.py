@@ -205,6 +205,12 @@ def test_a_data_set_whose_text_is_a_pipe_is_made_again(root, monkeypatch, said):
     )
 
 
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_any_name_has_a_title(name):
+    assert isinstance(title(name), str)
+    assert isinstance(title(dir=name), str)
+
+
 def test_the_title_of_a_text_is_short_and_a_file_name(here, root):
     own_text(root, "my.folder")
     own_text(here, "odes.v2")
