@@ -103,11 +103,12 @@ def title(name: str = "", dir: str = "", root: Path | str = "data") -> str:
     if not dir and not _is_path(name):
         is_file = kind_of(path) == "file" and name not in available(root)
         return path.stem if is_file else name
-    with contextlib.suppress(OSError, ValueError):  # no file can have such a name
-        path = path.resolve()
-    if dir or kind_of(path) == "folder":
-        return path.name
-    return path.parent.name if path.name == TEXT_NAME else path.stem
+    if not dir and path.name != TEXT_NAME and kind_of(path) != "folder":
+        return path.stem
+    folder = path if dir or kind_of(path) == "folder" else path.parent
+    with contextlib.suppress(OSError, ValueError):  # a name that no folder can have
+        folder = folder.resolve()
+    return folder.name
 
 
 def text_path(path: Path | str) -> Path:
