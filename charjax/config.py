@@ -37,7 +37,7 @@ def default_config() -> Config:
     config = _group()
 
     config.data = data = _group()
-    data.name = "shakespeare"  # a named data set, or a folder under data/
+    data.name = "shakespeare"  # a data set, a folder under data/, or a text file's path
     data.dir = ""  # any folder that holds input.txt; goes before data.name
     data.encoding = "utf-8"  # utf-8: characters are code points; bytes: any file
     data.split = (

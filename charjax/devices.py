@@ -11,7 +11,8 @@ import jax
 import jaxlib.version
 
 from charjax.errors import ConfigError
-from charjax.storage.cache import cache_folder
+from charjax.storage.cache import CacheError, private_folder
+from charjax.units import Say, silent
 
 R = TypeVar("R")
 
@@ -95,18 +96,25 @@ def jit_forward(
     return call
 
 
-def keep_compilations() -> None:
-    """Keeps what XLA compiles in the user's cache folder, for the processes to come.
+def keep_compilations(say: Say = silent) -> None:
+    """Keeps what XLA compiles in the user's cache folder, for later processes.
 
-    For programs to call at their start; a folder that the user has set stays.
+    For programs to call at their start. A folder that the user has set stays. Nothing
+    is kept where the folder cannot be written, or cannot be trusted: what is kept there
+    is run by later processes.
+
+    Args:
+      say: called with a line that says why the folder cannot be trusted.
     """
     if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
+    name = f"xla-{jaxlib.version.__version__}-{platform.node()}"
     try:
-        caches = cache_folder()
-        folder = caches / f"xla-{jaxlib.version.__version__}-{platform.node()}"
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the user has no home, or may not write there
+        folder = private_folder(name)
+    except CacheError as error:
+        say(f"warning   compilations are not kept: {error}")
+        return
+    except OSError:
         return
     if not os.access(folder, os.W_OK):
         return

@@ -1,23 +1,24 @@
-"""How numbers and text are shown to people, and the type of what shows them."""
+"""How numbers, text and paths are shown to people, and the type of what shows them."""
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 Say = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """Says nothing: the default of every `say`."""
+    """Ignores a line: the default of every `say`."""
     del line
 
 
 def bits(nats: float) -> float:
-    """Returns a loss in bits a character for one in nats."""
+    """Returns a loss in bits per character, given in nats per character."""
     return nats / math.log(2)
 
 
 def duration(seconds: float) -> str:
-    """Returns a time span as people say it.
+    """Returns a time span in hours, minutes and seconds.
 
     >>> duration(3725)
     '1h02m'
@@ -28,9 +29,25 @@ def duration(seconds: float) -> str:
 
 
 def printable(text: str, encoding: str | None) -> str:
-    """Returns text that is safe to print: what a terminal would obey is replaced."""
-    shown = "".join(
+    """Returns text that is safe to print: without control characters.
+
+    Args:
+      text: any text.
+      encoding: that of the terminal or file, None for UTF-8; characters that it does
+        not have are replaced too.
+    """
+    safe = "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
     encoding = encoding or "utf-8"
-    return shown.encode(encoding, "replace").decode(encoding)
+    return safe.encode(encoding, "replace").decode(encoding)
+
+
+def shown(path: Path | str) -> str:
+    r"""Returns a path for a message of one line, quoted where it needs escapes.
+
+    >>> shown("data/input.txt"), shown("two\nlines")
+    ('data/input.txt', "'two\\nlines'")
+    """
+    text = str(path)
+    return text if text.isprintable() else repr(text)

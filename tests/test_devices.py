@@ -1,5 +1,6 @@
 """What depends on the device: compile options reach the device they are for."""
 
+import os
 import subprocess
 import sys
 
@@ -93,3 +94,22 @@ def test_compilations_are_kept_by_version_and_host_unless_the_user_chose(
     finally:
         for name, value in set_before.items():
             jax.config.update(name, value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_compilations_are_not_kept_where_another_user_could_put_some(
+    monkeypatch, tmp_path
+):
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    (tmp_path / "caches").mkdir()
+    (tmp_path / "caches").chmod(0o777)
+    said = []
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        devices.keep_compilations(said.append)
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+    assert len(said) == 1
+    assert f"{tmp_path / 'caches'} is writable by other users" in said[0]

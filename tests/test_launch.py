@@ -187,7 +187,7 @@ def test_a_cell_from_a_config_file_of_ones_own_trains(folder):
     (["more"], "unexpected argument 'more'"),
     (["--config", "configs/none.py"], "no such config file"),
     (["--config.data.dir=", "--config.data.name=none_such"], "none_such"),
-    (["--config.data.train_frac=1.5"], "expected 0 to 1, got 1.5"),
+    (["--config.data.train_frac=1.5"], "must be from 0 to 1; got 1.5"),
     (["--config.data.batch_size=500"], "has no chunk"),
     (["--config.train.init_from=no/where"], "no/where: not there"),
 ])  # fmt: skip

@@ -49,7 +49,7 @@ def step(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the next state, as carry and as output."""
     y_BxGH = matmul(h_BxH, params.recurrent_HxGH)
-    # The written-out derivative is in the type of y, which can be wider than the others.
+    # The written-out derivative has the type of y, which may be wider than theirs.
     z_BxGH, bias_H = (a.astype(y_BxGH.dtype) for a in (z_BxGH, params.reset_bias_H))
     h_BxH = update(z_BxGH, y_BxGH, bias_H, h_BxH)
     return h_BxH, h_BxH

@@ -18,7 +18,7 @@ from charjax.predict import NGram, sample
 from charjax.predict.evaluation import chunk_losses
 from charjax.report import advice, history
 from charjax.report.history import Folder
-from charjax.text import Lanes, Streams, open_corpus
+from charjax.text import Lanes, Streams, locate, open_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import setup
 from charjax.units import bits
@@ -119,9 +119,8 @@ def _streams(folder: Folder, params: Params) -> Streams | str:
     """Returns the splits that the run was trained and measured on, or why not."""
     data = folder.config.data
     # Not by its name: a data set that is gone is not fetched again for a report.
-    home = Path(data.dir or Path("data", data.name))
     try:
-        corpus = open_corpus(home, data.encoding)
+        corpus = open_corpus(locate(data.name, data.dir), data.encoding)
         if corpus.sha256 != folder.text_sha256:
             return f"{corpus.path} is no longer the text of this run."
         return setup.make_plan(folder.config, corpus, params).streams

@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, locks, and the user's cache folder."""
+"""Files on disk: written whole or not at all, locked, and cached for the user."""

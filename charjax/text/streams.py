@@ -1,7 +1,7 @@
-"""A corpus cut into lanes and chunks: what each training step reads, in which split.
+"""A corpus cut into lanes and chunks: what each training step reads.
 
 The text is laid out as B lanes of equal length, and each lane is cut into chunks of T
-characters. Step k reads chunk k of every lane, and chunk k + 1 goes on where chunk k
+characters. Step k reads chunk k of every lane, and chunk k + 1 starts where chunk k
 ended, so the recurrent state can be carried from step to step.
 """
 
@@ -18,8 +18,8 @@ from charjax.errors import TextError
 
 Split = Literal["lanes", "contiguous"]
 
-SMALL = 50  # chunks; with fewer a text is small for its batch shape
-_ROUNDING = 1e-6  # far above float error in chunks * fraction, far below a chunk
+SMALL = 50  # a text with fewer chunks is small for its batch shape
+_ROUNDING = 1e-6  # far more than the float error of a share, far less than a chunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class Lanes:
       num_chunks: chunks in each lane.
       batch_size: B, the number of lanes.
       seq_length: T, the characters in a chunk.
-      recoded: the id that stands for each id of the corpus, where a model numbers its
-        characters otherwise; None where it does not.
+      recoded: the model's id for each id of the corpus, where the model has another
+        vocabulary than the corpus; None where they are the same.
     """
 
     ids: np.ndarray
@@ -48,11 +48,11 @@ class Lanes:
 
         Args:
           start: the first character, counted from the start of each lane.
-          length: how many; the last may be at num_chunks * T, one past the last chunk,
-            since that character is the target of the lane's last one.
+          length: L, the number of characters. The last may be at num_chunks * T, one
+            past the last chunk: it is the target of the lane's last character.
 
         Returns:
-          A new array of the corpus's type, one row a lane.
+          A new array ids_BxL of the corpus's type, or of the type of `recoded`.
 
         Raises:
           TextError: the window goes beyond the lane.
@@ -65,8 +65,7 @@ class Lanes:
         end = self.num_chunks * self.seq_length + 1
         if start < 0 or length < 0 or start + length > end:
             raise TextError(
-                f"Window: expected to stay within 0 to {end}, "
-                f"got {start} to {start + length}"
+                f"A window must be within 0 to {end}; got {start} to {start + length}"
             )
         window_BxL = np.empty((self.batch_size, length), self.ids.dtype)
         for lane, lane_start in zip(window_BxL, self.starts, strict=True):
@@ -97,16 +96,16 @@ def split_corpus(
       ids: the corpus, one id a character.
       batch_size: B, the number of lanes.
       seq_length: T, the characters in a chunk.
-      train_frac: the share that trains.
-      val_frac: the share that validates, 0 for none. What the two leave is the test
-        split; where they leave nothing, val has all that train has not.
+      train_frac: the share to train on.
+      val_frac: the share to validate on, 0 for none. The rest is the test split; where
+        there is no rest, val is all that is not train.
       split: `'lanes'` lays the whole text out as B lanes and splits every lane, so
         validation text is the end of each lane (char-rnn's way); `'contiguous'`
-        splits the text in three, then lays out lanes within each part.
+        splits the text into three parts, then lays out lanes within each part.
 
     Raises:
-      TextError: a size or fraction is out of range, or the train split, or a val split
-        that was asked for, has no chunk.
+      TextError: a size or fraction is out of range; or the train split has no chunk, or
+        the val split has none though val_frac is not 0.
 
     >>> streams = split_corpus(np.arange(101), batch_size=2, seq_length=5,
     ...                        train_frac=0.8, val_frac=0.1)
@@ -133,7 +132,7 @@ def split_corpus(
 
 
 def warn_if_small(streams: Streams) -> str | None:
-    """Returns a one-line warning where there are few chunks in all, else None.
+    """Returns a one-line warning where a text has fewer than `SMALL` chunks, else None.
 
     >>> streams = split_corpus(np.arange(101), batch_size=2, seq_length=5,
     ...                        train_frac=0.8, val_frac=0.1)
@@ -146,12 +145,12 @@ def warn_if_small(streams: Streams) -> str | None:
     return (
         f"Only {train + val + test} chunks ({train} train, {val} val, {test} test) of "
         f"{streams.train.batch_size} x {streams.train.seq_length} characters; with "
-        f"fewer than {SMALL} a smaller data.batch_size or data.seq_length learns better"
+        f"fewer than {SMALL}, a smaller data.batch_size or data.seq_length is better"
     )
 
 
 class _Part(NamedTuple):
-    """Where a split lies: lane b starts at `first + b * stride`."""
+    """Where a split is in the text: lane b starts at `first + b * stride`."""
 
     first: int
     stride: int
@@ -164,7 +163,7 @@ _Shares = Callable[[int], tuple[int, int, int]]
 def _plan_lanes(
     length: int, batch_size: int, seq_length: int, shares: _Shares
 ) -> list[_Part]:
-    """Lanes over the whole text, each of them split."""
+    """Returns the parts where lanes go over the whole text and each is split."""
     total = _chunks_in(length, batch_size, seq_length)
     first = 0
     parts: list[_Part] = []
@@ -177,7 +176,7 @@ def _plan_lanes(
 def _plan_contiguous(
     length: int, batch_size: int, seq_length: int, shares: _Shares
 ) -> list[_Part]:
-    """The text split in three, lanes within each part."""
+    """Returns the parts where the text is split and each part has its own lanes."""
     first = 0
     parts: list[_Part] = []
     for part_length in shares(length):
@@ -193,12 +192,12 @@ def _lay_out(ids: np.ndarray, part: _Part, batch_size: int, seq_length: int) -> 
 
 
 def _chunks_in(length: int, batch_size: int, seq_length: int) -> int:
-    """Chunks in each lane; one character is left over, to be the last target."""
+    """Returns the chunks in each lane; one character is kept for the last target."""
     return max(length - 1, 0) // (batch_size * seq_length)
 
 
 def _shares(total: int, train_frac: float, val_frac: float) -> tuple[int, int, int]:
-    """Returns a total in three parts, rounded down but for float error."""
+    """Returns a total in three parts, each rounded down except for float errors."""
     train = min(math.floor(total * train_frac + _ROUNDING), total)
     rest = total - train
     if train_frac + val_frac > 1 - _ROUNDING:
@@ -212,19 +211,19 @@ def _check_arguments(
 ) -> None:
     for name, size in (("batch_size", batch_size), ("seq_length", seq_length)):
         if size < 1:
-            raise TextError(f"data.{name}: expected 1 or more, got {size}")
+            raise TextError(f"data.{name} must be at least 1; got {size}")
     for name, fraction in (("train_frac", train_frac), ("val_frac", val_frac)):
         if not 0 <= fraction <= 1:
-            raise TextError(f"data.{name}: expected 0 to 1, got {fraction}")
+            raise TextError(f"data.{name} must be from 0 to 1; got {fraction}")
     if train_frac == 0:
-        raise TextError("data.train_frac: expected more than 0, got 0")
+        raise TextError("data.train_frac must be more than 0; got 0")
     if train_frac + val_frac > 1 + _ROUNDING:
         raise TextError(
-            "data.train_frac + data.val_frac: expected at most 1, "
+            "data.train_frac + data.val_frac must be at most 1; "
             f"got {train_frac} + {val_frac}"
         )
     if split not in ("lanes", "contiguous"):
-        raise TextError(f"data.split: expected 'lanes' or 'contiguous', got {split!r}")
+        raise TextError(f"data.split must be 'lanes' or 'contiguous'; got {split!r}")
 
 
 def _too_short(
@@ -237,17 +236,17 @@ def _too_short(
     """Returns the error for an empty split, with the largest sizes that fit."""
     batch = _largest(lambda size: not empty_split(size, seq_length), batch_size)
     seq = _largest(lambda size: not empty_split(batch_size, size), seq_length)
-    mends = [f"data.batch_size to at most {batch}"] if batch else []
-    mends += [f"data.seq_length to at most {seq}"] if seq else []
-    mend = f"lower {' or '.join(mends)}" if mends else "use a longer text"
+    limits = [f"data.batch_size to at most {batch}"] if batch else []
+    limits += [f"data.seq_length to at most {seq}"] if seq else []
+    advice = f"lower {' or '.join(limits)}" if limits else "use a longer text"
     if name == "val":
-        mend += ", or set data.val_frac=0"
+        advice += ", or set data.val_frac=0"
     return TextError(
         f"The {name} split has no chunk: {length:,} characters, batch_size "
-        f"{batch_size}, seq_length {seq_length}; {mend}"
+        f"{batch_size}, seq_length {seq_length}; {advice}"
     )
 
 
 def _largest(fits: Callable[[int], bool], bound: int) -> int:
-    """Returns the largest size from 1 to bound that fits, 0 where none does."""
+    """Returns the largest size from 1 to `bound` that fits, 0 where none does."""
     return bisect.bisect_left(range(1, bound + 1), True, key=lambda n: not fits(n))

@@ -1,4 +1,4 @@
-"""The vocabulary: which symbols a text is made of, and the number of each."""
+"""The vocabulary: the distinct symbols of a text, and the id of each."""
 
 import functools
 from collections.abc import Mapping
@@ -34,23 +34,23 @@ def codes_of(text: str | bytes) -> np.ndarray:
     """
     if isinstance(text, bytes):
         return np.frombuffer(text, np.uint8)
-    if text.isascii():  # a quarter of the memory of the general way
+    if text.isascii():  # takes a quarter of the memory of UTF-32
         return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 @dataclass(frozen=True, repr=False)
 class Vocab:
-    """The distinct symbols of a text in a fixed order; a symbol's id is its place.
+    """The distinct symbols of a text in a fixed order; a symbol's id is its index.
 
-    It hashes and compares as its symbols do, so it can be a static part of a jitted
-    function's arguments.
+    It is hashed and compared by its symbols, so it can be a static argument of a jitted
+    function.
 
     Attributes:
       symbols: distinct code points as a str, or distinct byte values as bytes.
 
     Raises:
-      TextError: there is no symbol, one stands twice, or one is a surrogate.
+      TextError: there is no symbol, one occurs twice, or one is a surrogate.
 
     >>> vocab = Vocab.of("banana")
     >>> vocab.symbols, vocab.encode("nab").tolist(), vocab.decode([2, 0, 1])
@@ -62,14 +62,16 @@ class Vocab:
     def __post_init__(self) -> None:
         if not isinstance(self.symbols, str | bytes):
             kind = type(self.symbols).__name__
-            raise TextError(f"Vocabulary: expected symbols as str or bytes, got {kind}")
+            raise TextError(
+                f"The symbols of a vocabulary must be str or bytes; got {kind}"
+            )
         if not self.symbols:
-            raise TextError("Vocabulary: expected at least one symbol, got none")
+            raise TextError("A vocabulary must have at least one symbol; got none")
         if len(set(self.symbols)) != len(self.symbols):
-            raise TextError("Vocabulary: expected distinct symbols, got one twice")
+            raise TextError("A vocabulary must have distinct symbols; got one twice")
         codes = self._codes
         if ((codes >= _SURROGATES.start) & (codes < _SURROGATES.stop)).any():
-            raise TextError("Vocabulary: expected characters, got a lone surrogate")
+            raise TextError("A vocabulary must have characters; got a lone surrogate")
 
     @classmethod
     def of(cls, text: str | bytes) -> Self:
@@ -99,8 +101,8 @@ class Vocab:
         return len(self.symbols)
 
     def __repr__(self) -> str:
-        more = "..." if len(self) > 40 else ""
-        return f"Vocab({len(self)} symbols, {self.symbols[:40]!r}{more})"
+        ellipsis = "..." if len(self) > 40 else ""
+        return f"Vocab({len(self)} symbols, {self.symbols[:40]!r}{ellipsis})"
 
     def encode(
         self, text: str | bytes, *, on_unknown: OnUnknown = "error"
@@ -108,20 +110,22 @@ class Vocab:
         """Returns the ids of a text, in the narrowest unsigned type.
 
         Args:
-          text: for a vocabulary of bytes a str is encoded as UTF-8 first; for one of
-            code points bytes are decoded as UTF-8 first.
-          on_unknown: `'error'`, or `'skip'` to leave symbols out that are not known.
+          text: str or bytes. For a vocabulary of bytes a str is first encoded as UTF-8;
+            for one of code points bytes are first decoded as UTF-8.
+          on_unknown: what to do with a symbol that is not in the vocabulary: `'error'`,
+            or `'skip'` to leave it out.
+
+        Returns:
+          A new array of shape (L,), L the number of symbols encoded.
 
         Raises:
-          TextError: a symbol is not in the vocabulary, or the text is no valid UTF-8.
+          TextError: a symbol is not in the vocabulary, or the text is not valid UTF-8.
 
         >>> Vocab.of("ab").encode("abba").tolist()
         [0, 1, 1, 0]
         """
         if on_unknown not in ("error", "skip"):
-            raise TextError(
-                f"on_unknown: expected 'error' or 'skip', got {on_unknown!r}"
-            )
+            raise TextError(f"on_unknown must be 'error' or 'skip'; got {on_unknown!r}")
         own_text = self._own_kind(text)
         codes = codes_of(own_text)
         ids = self._ids_of_codes.take(codes)
@@ -136,42 +140,42 @@ class Vocab:
         """Returns the text of a sequence of ids, as str or bytes like the symbols.
 
         Args:
-          ids: integers, one id or a row of them.
+          ids: integers of shape () or (L,).
 
         Raises:
-          TextError: ids are not integers, not one row, or outside the vocabulary.
+          TextError: ids are not integers, have another shape, or are out of range.
 
         >>> Vocab.of("ab").decode([0, 1, 1, 0])
         'abba'
         """
         array = np.asarray(ids)
         if array.ndim > 1:
-            raise TextError(f"Ids: expected one row, got shape {array.shape}")
+            raise TextError(f"Ids must be one row; got shape {array.shape}")
         if array.size == 0:
             return self.symbols[:0]
         if not np.issubdtype(array.dtype, np.integer):
-            raise TextError(f"Ids: expected integers, got {array.dtype}")
+            raise TextError(f"Ids must be integers; got {array.dtype}")
         if array.min() < 0 or array.max() >= len(self):
             got = f"{array.min()} to {array.max()}"
-            raise TextError(f"Ids: expected 0 to {len(self) - 1}, got {got}")
+            raise TextError(f"Ids must be from 0 to {len(self) - 1}; got {got}")
         raw = self._codes.take(array).tobytes()
         return raw if isinstance(self.symbols, bytes) else raw.decode("utf-32-le")
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the vocabulary as plain values that JSON can hold.
+        """Returns the vocabulary as values that JSON can represent.
 
         >>> Vocab.of(b"ab").to_json()
         {'encoding': 'bytes', 'symbols': [97, 98]}
         """
-        plain = self.symbols if isinstance(self.symbols, str) else list(self.symbols)
-        return {"encoding": self.encoding, "symbols": plain}
+        symbols = self.symbols if isinstance(self.symbols, str) else list(self.symbols)
+        return {"encoding": self.encoding, "symbols": symbols}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Self:
-        """Returns the vocabulary that `to_json` described.
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Returns the vocabulary from what `to_json` returned.
 
         Args:
-          plain: what a JSON reader returned; it is trusted in nothing.
+          value: what a JSON reader returned; every part of it is checked.
 
         Raises:
           TextError: a field is missing, unknown or of the wrong type, or the symbols
@@ -180,16 +184,16 @@ class Vocab:
         >>> Vocab.from_json({"encoding": "utf-8", "symbols": "ab"}).symbols
         'ab'
         """
-        if not isinstance(plain, Mapping) or set(plain) != {"encoding", "symbols"}:
-            raise TextError("Vocabulary: expected the fields encoding and symbols")
-        match plain["encoding"], plain["symbols"]:
+        if not isinstance(value, Mapping) or set(value) != {"encoding", "symbols"}:
+            raise TextError("A vocabulary must have the fields encoding and symbols")
+        match value["encoding"], value["symbols"]:
             case "utf-8", str(symbols):
                 return cls(symbols)
             case "bytes", list(values) if all(map(_is_byte, values)):
                 return cls(bytes(values))
         raise TextError(
-            "Vocabulary: expected encoding 'utf-8' with a string of symbols, "
-            "or 'bytes' with a list of integers from 0 to 255"
+            "A vocabulary must have the encoding 'utf-8' and a string of symbols, or "
+            "'bytes' and a list of integers from 0 to 255"
         )
 
     def difference(self, other: "Vocab") -> tuple[str | bytes, str | bytes]:
@@ -209,7 +213,7 @@ class Vocab:
     def extended(self, other: "Vocab") -> "Vocab":
         """Returns self with the symbols that only other has appended.
 
-        The ids of self stay what they are, so that trained rows keep their meaning.
+        The ids of self do not change, so that trained rows keep their meaning.
 
         Raises:
           TextError: one vocabulary is of code points, the other of bytes.
@@ -229,7 +233,7 @@ class Vocab:
 
     @functools.cached_property
     def _ids_of_codes(self) -> np.ndarray:
-        """The id of each possible code; `len(self)` marks a code that has none."""
+        """The id of each possible code; `len(self)` for a code that has none."""
         size = 256 if isinstance(self.symbols, bytes) else _NUM_CODE_POINTS
         table = np.full(size, len(self), narrowest_dtype(len(self) + 1))
         table[self._codes] = np.arange(len(self))
@@ -243,7 +247,7 @@ class Vocab:
             if isinstance(text, bytes) and self.encoding == "utf-8":
                 return text.decode("utf-8")
         except UnicodeError as error:
-            raise TextError(f"Text: expected valid UTF-8, got {error}") from None
+            raise TextError(f"The text must be valid UTF-8; got {error}") from None
         return text
 
     def _unknown_symbol(self, text: str | bytes, position: int) -> TextError:
@@ -254,14 +258,14 @@ class Vocab:
             name = f"Character {symbol!r} (U+{ord(symbol):04X})"
         return TextError(
             f"{name} at position {position} is not among the {len(self)} symbols of "
-            "the vocabulary; take it out or pass on_unknown='skip'"
+            "the vocabulary; remove it or pass on_unknown='skip'"
         )
 
     def _require_same_encoding(self, other: "Vocab") -> None:
         if self.encoding != other.encoding:
             raise TextError(
-                f"Vocabulary: expected encoding {self.encoding!r}, "
-                f"got {other.encoding!r}; set data.encoding to match"
+                f"The vocabulary must have the encoding {self.encoding!r}; "
+                f"got {other.encoding!r}. Set data.encoding to match"
             )
 
 
@@ -270,7 +274,7 @@ def _is_byte(value: object) -> bool:
 
 
 def _without(symbols: str | bytes, known: str | bytes) -> str | bytes:
-    """Returns the symbols that are not known, in their order."""
+    """Returns the symbols that are not in `known`, in their order."""
     old = set(known)
     if isinstance(symbols, str):
         return "".join(symbol for symbol in symbols if symbol not in old)

@@ -10,6 +10,7 @@ from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
 from charjax.storage import locks
 from charjax.storage.files import sweep
+from charjax.text import title
 from charjax.training import folder
 from charjax.units import Say
 
@@ -94,8 +95,7 @@ def check(path: Path, config: Config, text_sha256: str) -> None:
 
 
 def _default_name(config: Config) -> str:
-    name = Path(config.data.dir).resolve().name if config.data.dir else config.data.name
-    return f"{name}_{config.model.cell}"
+    return f"{title(config.data.name, config.data.dir)}_{config.model.cell}"
 
 
 def _next_free(path: Path) -> Path:

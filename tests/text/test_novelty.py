@@ -84,7 +84,7 @@ def test_lengths_beyond_the_sample_have_no_share():
 
 
 def test_impossible_arguments_are_refused():
-    with pytest.raises(ConfigError, match="max_length: expected 1 or more, got 0"):
+    with pytest.raises(ConfigError, match="max_length must be at least 1; got 0"):
         novel_share("a", "a", 0)
     with pytest.raises(TextError, match="got str and bytes"):
         novel_share("a", b"a")

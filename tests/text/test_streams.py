@@ -153,7 +153,7 @@ def test_a_window_is_a_contiguous_copy_of_the_corpus_type():
 @pytest.mark.parametrize(("start", "length"), [(-1, 2), (0, 8), (7, 1), (0, -1)])
 def test_a_window_beyond_the_lane_is_an_error(start, length):
     train = split_numbers(13, 2, 3, 1.0, 0.0).train
-    with pytest.raises(TextError, match="Window: expected to stay within 0 to 7"):
+    with pytest.raises(TextError, match="A window must be within 0 to 7"):
         train.window(start, length)
 
 
@@ -206,14 +206,14 @@ def test_absurd_sizes_are_an_error_at_once():
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
-        ({"batch_size": 0}, "data.batch_size: expected 1 or more, got 0"),
-        ({"seq_length": -5}, "data.seq_length: expected 1 or more, got -5"),
-        ({"train": -0.1}, r"data.train_frac: expected 0 to 1, got -0.1"),
-        ({"train": 1.1}, r"data.train_frac: expected 0 to 1, got 1.1"),
-        ({"val": float("nan")}, "data.val_frac: expected 0 to 1, got nan"),
-        ({"train": 0.0}, "data.train_frac: expected more than 0"),
-        ({"train": 0.9, "val": 0.2}, r"at most 1, got 0.9 \+ 0.2"),
-        ({"split": "random"}, "'lanes' or 'contiguous', got 'random'"),
+        ({"batch_size": 0}, "data.batch_size must be at least 1; got 0"),
+        ({"seq_length": -5}, "data.seq_length must be at least 1; got -5"),
+        ({"train": -0.1}, r"data.train_frac must be from 0 to 1; got -0.1"),
+        ({"train": 1.1}, r"data.train_frac must be from 0 to 1; got 1.1"),
+        ({"val": float("nan")}, "data.val_frac must be from 0 to 1; got nan"),
+        ({"train": 0.0}, "data.train_frac must be more than 0"),
+        ({"train": 0.9, "val": 0.2}, r"at most 1; got 0.9 \+ 0.2"),
+        ({"split": "random"}, "'lanes' or 'contiguous'; got 'random'"),
     ],
 )
 def test_an_argument_out_of_range_is_an_error(changed, word):

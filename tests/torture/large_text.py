@@ -1,14 +1,14 @@
-"""Trains on a text beyond memory: `python tests/torture/large_text.py --gigabytes 5`.
+"""Trains on a text larger than memory: `python tests/torture/large_text.py`.
 
-The text, blocks of words and a few characters beyond ASCII over and over, is encoded by
-`charjax prepare` and then trained on for a few steps by `launch.py`, each in a process
-of its own, whose memory is read from /proc every 20 ms:
+The text repeats a block of words with a few characters beyond ASCII. `charjax prepare`
+encodes it and `launch.py` trains on it for a few steps, each in a process of its own,
+whose memory is read from /proc every 20 ms (so this runs on Linux only):
 
     anonymous   RssAnon, the memory that only the process can give back
-    resident    VmHWM, the peak of all its pages, mapped files and libraries included
+    resident    VmHWM, the peak of all its pages, with mapped files and libraries
 
-Both must stay under the limit. The text and its encoding, twice the size on disk, are
-deleted in the end.
+Both must stay under the limit. The text and its encoding, which take twice the size of
+the text on disk, are deleted at the end.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 GB = 10**9
 STEPS = 20
 _FIELDS = {
-    # A 5 GB text's usual 5 % would be validated for hours.
+    # Validation on the usual 5% of a text of 5 GB would take hours.
     "data.train_frac": 0.999999,
     "data.val_frac": 0.000001,
     "model.num_layers": 1,
@@ -50,7 +50,7 @@ def write_text(path: Path, size: int, seed: int = 0) -> None:
 
 
 def measured(command: list[str]) -> dict[str, float]:
-    """Runs a command and returns its peaks of memory in bytes, and its seconds.
+    """Runs a command; returns its peaks of memory in bytes, and its seconds.
 
     Raises:
       SystemExit: the command failed.
@@ -71,28 +71,30 @@ def measured(command: list[str]) -> dict[str, float]:
 
 
 def torture(folder: Path, size: int) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Encodes a text and trains on it; returns what was measured, and what is wrong."""
+    """Encodes a text and trains on it.
+
+    Args:
+      folder: an empty folder.
+      size: the size of the text in bytes.
+
+    Returns:
+      For each of the two commands what `measured` returns, and a list of faults.
+    """
     needed = 2 * size + GB
     if (free := shutil.disk_usage(folder).free) < needed:
-        sys.exit(f"{folder}: {needed / GB:.1f} GB are needed, {free / GB:.1f} are free")
-    text = folder / "data" / "large" / "input.txt"
-    text.parent.mkdir(parents=True)
+        sys.exit(
+            f"{folder} must have {needed / GB:.1f} GB free; got {free / GB:.1f} GB"
+        )
+    text = folder / "large.txt"
     write_text(text, size)
-    time.sleep(3)  # a younger file has no stamp that tells
+    time.sleep(3)  # a younger file is read again: its stamp is not relied on
 
-    # `prepare` looks for folders under data/ where it is run.
-    program = (
-        f"import os, sys; os.chdir({str(folder)!r}); "
-        f"sys.path.insert(0, {str(ROOT)!r}); "
-        "from charjax.cli import main; sys.exit(main(['prepare', 'large']))"
-    )
-    fields = _FIELDS | {
-        "data.dir": text.parent, "train.checkpoint_dir": folder / "cv"
-    }  # fmt: skip
+    prepare = "import sys; from charjax.cli import main; sys.exit(main(sys.argv[1:]))"
+    fields = _FIELDS | {"data.name": text, "train.checkpoint_dir": folder / "cv"}
     launch = [sys.executable, "launch.py", "--config=configs/default.py"]
     launch += [f"--config.{name}={value}" for name, value in fields.items()]
     figures = {
-        "prepare": measured([sys.executable, "-c", program]),
+        "prepare": measured([sys.executable, "-c", prepare, "prepare", str(text)]),
         "first steps": measured(launch),
     }
 
@@ -101,26 +103,26 @@ def torture(folder: Path, size: int) -> tuple[dict[str, dict[str, float]], list[
     losses = [record["loss"] for record in records if record["kind"] == "train"]
     faults = []
     if len(losses) != STEPS or losses[-1] >= losses[0]:
-        faults.append(f"it did not learn: {losses}")
+        faults.append(f"the loss did not fall: {losses}")
     return figures, faults
 
 
 def main() -> None:
-    """Reads the flags, prints the figures, and fails where a limit is exceeded."""
+    """Prints the figures; exits with an error where a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--gigabytes", type=float, default=5)
     parser.add_argument("--limit", type=float, default=1, help="gigabytes of memory")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures, faults = torture(Path(folder), int(flags.gigabytes * GB))
-    for what, measures in figures.items():
+    for command, measures in figures.items():
         anonymous, resident = measures["anonymous"] / GB, measures["resident"] / GB
         print(
-            f"{what:12} anonymous {anonymous:.3f} GB  resident {resident:.3f} GB  "
+            f"{command:12} anonymous {anonymous:.3f} GB  resident {resident:.3f} GB  "
             f"{measures['seconds']:.0f} s"
         )
         if max(anonymous, resident) > flags.limit:
-            faults.append(f"{what}: more than {flags.limit} GB of memory")
+            faults.append(f"{command}: more than {flags.limit} GB of memory")
     if faults:
         sys.exit("\n".join(faults))
 

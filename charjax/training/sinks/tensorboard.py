@@ -9,6 +9,7 @@ from typing import Any
 
 from charjax.config import Config
 from charjax.errors import ConfigError
+from charjax.storage.files import refuse_links
 from charjax.training.sinks.records import Record, Sink
 
 
@@ -56,7 +57,10 @@ def _open(folder: Path, step: int) -> Any:
     tensorboardX's own SummaryWriter writes from a thread behind a queue, which waits
     for ever once the disk is full; this one raises.
     """
+    refuse_links(folder)
     folder.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        refuse_links(file)
     # Files are read in the order of their names, whose times are whole seconds.
     number = len(list(folder.iterdir()))
     writer = _module("event_file_writer").EventsWriter(

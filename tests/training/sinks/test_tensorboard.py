@@ -81,3 +81,20 @@ def test_a_missing_tensorboardx_is_said_before_anything_is_trained(folder, monke
     with pytest.raises(charjax.ConfigError, match=r"pip install 'tensorboardX>=2\.6'"):
         quiet(make_config(folder, train__tensorboard=True))
     assert not (folder / "cv").exists()
+
+
+@pytest.mark.parametrize("link", ["tensorboard", "tensorboard/events"])
+def test_event_files_are_not_written_through_a_link(tmp_path, link):
+    pytest.importorskip("tensorboardX")
+    outside, run = tmp_path / "outside", tmp_path / "run"
+    for folder in (outside, (run / link).parent):
+        folder.mkdir(parents=True)
+    (run / link).symlink_to(outside)
+    config = charjax.default_config()
+    config.train.tensorboard = True
+    with (
+        tensorboard(config) as (sink,),
+        pytest.raises(OSError, match="got a symbolic link"),
+    ):
+        sink({"kind": "begin", "path": run, "step": 0})
+    assert list(outside.iterdir()) == []

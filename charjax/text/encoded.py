@@ -1,0 +1,244 @@
+"""The cache of an encoded text: two files, and whether they are sound.
+
+For each text and encoding there are, beside the text or among the user's caches,
+
+    input.utf-8.ids     the ids, raw little-endian, of the narrowest unsigned type
+    input.utf-8.json    the vocabulary, and the checksums of the text and the ids
+
+for the text `input.txt`, and `my_text.txt-utf-8.ids` and `.json` for `my_text.txt`. The
+JSON has a checksum of its own. Nothing is forced to disk: a power cut may damage the
+files, and the checksums show it.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Self
+
+import numpy as np
+
+from charjax.errors import TextError
+from charjax.storage.cache import cache_folder
+from charjax.storage.files import kind_of, replacing
+from charjax.text.datasets import TEXT_NAME
+from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled
+from charjax.text.vocab import Encoding, Vocab
+from charjax.units import shown
+
+_FORMAT = 1
+_MAX_HEADER_BYTES = 1 << 25  # twice what a vocabulary of every code point takes
+_MAX_NAME_BYTES = 150  # with what is added a name must have at most 255
+
+
+class CacheFiles(NamedTuple):
+    """Where the two files of a cache are; they may not exist yet."""
+
+    header: Path
+    ids: Path
+
+
+def files_in(folder: Path, text: TextFile) -> CacheFiles:
+    """Returns the cache files of a text in a folder, which differ for each text."""
+    name = text.path.name
+    if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    stem = "input." if name == TEXT_NAME else f"{name}-"
+    return CacheFiles(
+        folder / f"{stem}{text.encoding}.json", folder / f"{stem}{text.encoding}.ids"
+    )
+
+
+def user_folder(text: TextFile) -> Path:
+    """Returns the folder among the user's caches for the texts of a folder.
+
+    Raises:
+      CacheError: the user has no folder for caches.
+    """
+    parent = os.fsencode(text.path.parent.resolve())
+    return cache_folder() / hashlib.sha256(parent).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The content of the JSON file.
+
+    Attributes:
+      vocab: the vocabulary.
+      text_sha256: the checksum of the text.
+      text_stamp: the stamp of the text file; None where the file was so young that it
+        could change under the same stamp.
+      count: the number of ids.
+      crc32: the checksum of their bytes.
+    """
+
+    vocab: Vocab
+    text_sha256: str
+    text_stamp: Stamp | None
+    count: int
+    crc32: int
+
+    @property
+    def ids_dtype(self) -> np.dtype[Any]:
+        """The type of the ids in the file."""
+        return self.vocab.dtype.newbyteorder("<")
+
+    def to_bytes(self) -> bytes:
+        """Returns the content of the JSON file, with its checksum."""
+        body = {
+            "format": _FORMAT,
+            "vocab": self.vocab.to_json(),
+            "text": {"sha256": self.text_sha256, "stamp": self.text_stamp},
+            "ids": {"count": self.count, "crc32": self.crc32},
+        }
+        check = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        return json.dumps({**body, "check": check}).encode()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """Returns the header, or raises ValueError where any byte is damaged."""
+        match json.loads(raw):
+            case {
+                "vocab": dict(vocab),
+                "text": {"sha256": str(sha256), "stamp": list() | None as stamp},
+                "ids": {"count": int(count), "crc32": int(crc32)},
+            }:
+                header = cls(Vocab.from_json(vocab), sha256, stamp, count, crc32)
+            case _:
+                raise ValueError("fields are missing or of the wrong type")
+        # Written again it must give the same bytes, so every byte is checked.
+        if header.to_bytes() != raw:
+            raise ValueError("its checksum differs")
+        return header
+
+
+def read_header(path: Path, encoding: Encoding) -> Header:
+    """Returns the header of a cache.
+
+    Raises:
+      FileNotFoundError: there is none.
+      OSError: it cannot be read.
+      ValueError: it is damaged.
+    """
+    _refuse_pipe(path)
+    with open(path, "rb") as file:
+        raw = file.read(_MAX_HEADER_BYTES)
+    try:
+        header = Header.from_bytes(raw)
+        if header.vocab.encoding != encoding:
+            raise ValueError(f"it has the encoding {header.vocab.encoding!r}")
+        return header
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{shown(path)} is damaged ({error})") from None
+
+
+def is_of_text(header: Header, path: Path, text: TextFile) -> bool:
+    """Returns whether a header was made from the text as it is now."""
+    stamp = text.stamp()
+    if header.text_stamp == stamp:
+        return True
+    if header.text_sha256 != text.sha256():
+        return False
+    # The same text with a new stamp: written down, it saves the next checksum.
+    if is_settled(stamp):
+        with contextlib.suppress(OSError), replacing(path) as file:
+            file.write(dataclasses.replace(header, text_stamp=stamp).to_bytes())
+    return True
+
+
+def map_ids(path: Path, header: Header) -> np.ndarray:
+    """Returns the ids of a cache as a read-only memory map.
+
+    For the checksum they are read, not mapped: mapped pages would count as memory.
+
+    Raises:
+      OSError: they cannot be read.
+      ValueError: they are damaged.
+    """
+    dtype = header.ids_dtype
+    expected = header.count * dtype.itemsize
+    _refuse_pipe(path)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size != expected:
+            raise ValueError(
+                f"{shown(path)} is damaged ({size:,} bytes, not {expected:,})"
+            )
+        crc32, largest = 0, 0
+        buffer = memoryview(bytearray(PIECE_BYTES))
+        while length := file.readinto(buffer):
+            crc32 = zlib.crc32(buffer[:length], crc32)
+            largest = max(largest, np.frombuffer(buffer[:length], dtype).max())
+        if crc32 != header.crc32 or largest >= len(header.vocab):
+            raise ValueError(f"{shown(path)} is damaged (its checksum differs)")
+        return np.memmap(file, dtype, "r", shape=(header.count,))
+
+
+def _refuse_pipe(path: Path) -> None:
+    if (kind := kind_of(path)) not in ("file", "missing", "unreadable"):
+        raise ValueError(f"{shown(path)} must be a file; got a {kind}")
+
+
+def write(
+    paths: CacheFiles, text: TextFile, vocab: Vocab, stamp: Stamp
+) -> tuple[Header, np.ndarray]:
+    """Encodes a text into a cache, and returns its header and ids.
+
+    The header is written last, for it makes the cache valid.
+
+    Args:
+      paths: the files to write; their folder must exist.
+      text: the text.
+      vocab: its vocabulary.
+      stamp: its stamp from before the vocabulary was made.
+
+    Raises:
+      OSError: the files cannot be written.
+      TextError: the text changed meanwhile, or is not valid UTF-8.
+    """
+    with replacing(paths.ids) as ids_file:
+        header = _write_ids(ids_file, text, vocab, stamp)
+        ids_file.flush()
+        ids = np.memmap(ids_file, header.ids_dtype, "r", shape=(header.count,))
+    with replacing(paths.header) as header_file:
+        header_file.write(header.to_bytes())
+    return header, ids
+
+
+def _write_ids(file: BinaryIO, text: TextFile, vocab: Vocab, stamp: Stamp) -> Header:
+    """Writes the ids of a text and returns the header for them.
+
+    A second thread encodes one piece while this one decodes the next: nearly all of its
+    work runs without the interpreter's lock.
+    """
+    sha256, count, crc32 = hashlib.sha256(), 0, 0
+    dtype = vocab.dtype.newbyteorder("<")
+
+    def encode(raw: bytes, symbols: str | bytes) -> None:
+        nonlocal count, crc32
+        sha256.update(raw)
+        try:
+            ids = vocab.encode(symbols).astype(dtype, copy=False)
+        except TextError:  # a symbol that is newer than the vocabulary
+            raise text.changed() from None
+        count += len(ids)
+        crc32 = zlib.crc32(ids.data, crc32)
+        file.write(ids.data)
+
+    with ThreadPoolExecutor(1) as thread:
+        last: Future[None] | None = None
+        for raw, symbols in text.symbols():
+            if last:
+                last.result()
+            last = thread.submit(encode, raw, symbols)
+        if last:
+            last.result()
+
+    text.expect_unchanged(stamp)
+    settled = stamp if is_settled(stamp) else None
+    return Header(vocab, sha256.hexdigest(), settled, count, crc32)
