@@ -135,8 +135,7 @@ def check_prime(config: Config, vocab: Vocab) -> None:
 def saved_params(config: Config, path: Path) -> Params:
     """Returns the weights of a run's checkpoint, to go on with."""
     params = checkpoint.load(path)
-    spec = dataclasses.replace(params.spec, kernel=config.model.kernel)
-    return params.replace(spec=spec)
+    return params.replace(spec=model_spec(with_shape(config, params.spec)))
 
 
 def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
