@@ -108,7 +108,7 @@ def choose(
         return chosen, manifest
     for error in bad:
         raise type(error)(f"{path}: no sound checkpoint in it; {error}")
-    state = "no checkpoint in it" if path.exists() else "does not exist"
+    state = "no checkpoint in it" if path.exists() else "not there"
     raise CheckpointError(f"{path}: {state}; {_nearby(path)}")
 
 

