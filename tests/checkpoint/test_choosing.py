@@ -90,14 +90,12 @@ def test_a_model_is_loaded_though_what_training_needs_is_damaged(copy):
 
 def test_a_path_without_checkpoint_names_those_nearby(copy, tmp_path, monkeypatch):
     near = re.escape(str(copy))
-    assert_refused(
-        f"does not exist.*{near}", checkpoint.load, copy.parent / "lm_lstm_ep"
-    )
+    assert_refused(f"not there.*{near}", checkpoint.load, copy.parent / "lm_lstm_ep")
     (tmp_path / "other").mkdir()
     assert_refused("near it: .*/run, ", checkpoint.find, tmp_path / "ruin")
     assert_refused(f"no checkpoint in it.*{near}", checkpoint.find, tmp_path / "other")
     monkeypatch.chdir(tmp_path / "other")
-    assert_refused("cv/x: does not exist; none is near", checkpoint.find, "cv/x")
+    assert_refused("cv/x: not there; none is near", checkpoint.find, "cv/x")
     assert_refused(
         "best, latest.*worst", checkpoint.find, copy, "worst", error=ConfigError
     )
