@@ -25,7 +25,7 @@ class CheckpointError(CharjaxError, ValueError):
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint's files are not what was written, and never will be again."""
+    """A checkpoint's files differ from what was written."""
 
 
 class BusyError(CharjaxError, RuntimeError):

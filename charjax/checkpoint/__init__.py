@@ -22,6 +22,7 @@ from charjax.checkpoint.keeping import examine, prune, set_aside, sweep
 from charjax.checkpoint.loading import Verified, load, restore, verify
 from charjax.checkpoint.manifest import MANIFEST, Manifest, read, spec_of
 from charjax.checkpoint.saving import save
+from charjax.checkpoint.trees import template
 
 __all__ = [
     "ARRAYS",
@@ -45,5 +46,6 @@ __all__ = [
     "set_aside",
     "spec_of",
     "sweep",
+    "template",
     "verify",
 ]

@@ -25,8 +25,13 @@ from charjax.checkpoint.files import ARRAYS, GROUPS, TRY_ANOTHER, array_files, r
 from charjax.errors import CheckpointError, DamagedError
 
 _LOCK = threading.RLock()
-# TensorStore keeps arrays up to this size inside its index, which it compresses.
+# Arrays up to this size are kept inside the index, whose nodes are compressed. An index
+# with other limits than those that Orbax sets is refused, as 13 kB may be 400 MB.
 _INLINE_BYTES = 1024
+_INDEX_LIMITS = {
+    "max_inline_value_bytes": _INLINE_BYTES,
+    "max_decoded_node_bytes": 100_000_000,
+}
 # Orbax's own metadata takes less than this for each array, and in all.
 _METADATA_BYTES_AN_ARRAY = 1 << 12
 _METADATA_BYTES = 1 << 20
@@ -148,7 +153,9 @@ def _check_index(folder: Path, expected: Mapping[str, jax.ShapeDtypeStruct]) -> 
     import tensorstore
 
     base = {"driver": "file", "path": f"{folder.absolute()}/"}
-    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    store = tensorstore.KvStore.open(
+        {"driver": "ocdbt", "base": base, "config": _INDEX_LIMITS}
+    ).result()
     reads = {name: store.read(f"{name}/zarr.json") for name in expected}
     for name, future in reads.items():
         leaf, raw = expected[name], future.result().value
@@ -238,25 +245,28 @@ def _literal_path() -> Any:
 def _quiet() -> Iterator[None]:
     """Hides what Orbax prints when it fails, which the raised error says as well.
 
-    After a failure, TensorStore's threads still call back, and find the event loop
-    closed. So what they print stays hidden from then on.
+    After a failure some of that comes late: TensorStore's threads call back and find
+    the event loop closed, and asyncio tells of tasks when they are freed. So it stays
+    hidden from then on.
     """
-    logger = logging.getLogger("absl")
-    shown = sys.unraisablehook
-    if getattr(shown, "func", None) is not _show_unless_late:
-        sys.unraisablehook = functools.partial(_show_unless_late, shown)
-    logger.addFilter(_is_not_of_orbax)
-    try:
-        yield
-        sys.unraisablehook = shown
-    finally:
-        logger.removeFilter(_is_not_of_orbax)
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    quiet_before = _is_of_others in loggers[0].filters
+    hook = sys.unraisablehook
+    if getattr(hook, "func", None) is not _show_unless_late:
+        sys.unraisablehook = functools.partial(_show_unless_late, hook)
+    for logger in loggers:
+        logger.addFilter(_is_of_others)
+    yield
+    if not quiet_before:
+        sys.unraisablehook = hook
+        for logger in loggers:
+            logger.removeFilter(_is_of_others)
 
 
-def _show_unless_late(shown: Callable[[Any], Any], unraisable: Any) -> None:
+def _show_unless_late(show: Callable[[Any], Any], unraisable: Any) -> None:
     if str(unraisable.exc_value) != "Event loop is closed":
-        shown(unraisable)
+        show(unraisable)
 
 
-def _is_not_of_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname
+def _is_of_others(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.pathname and "tensorstore" not in record.getMessage()

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -176,6 +177,18 @@ def flush(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def remove(folder: Path) -> None:
+    """Deletes what a failed save left, if anything.
+
+    TensorStore's threads may still write into it, and make it again for that.
+    """
+    for _ in range(20):
+        if not folder.exists():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
 
 
 def tmp_beside(path: Path) -> Path:

@@ -104,7 +104,7 @@ def save(
             "corrected, or another train.checkpoint_dir"
         ) from error
     finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+        files.remove(tmp)
 
 
 def _differs_when_read_back(

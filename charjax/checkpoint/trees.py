@@ -87,7 +87,20 @@ def describe(leaf: Any) -> dict[str, Any]:
 
 
 def template(manifest: Manifest) -> Params:
-    """Returns the shapes of a checkpoint's weights; nothing is allocated."""
+    """Returns the shapes of a checkpoint's weights, for `restore`; no array is read.
+
+    Args:
+      manifest: what `read`, `verify` or `examine` returned.
+
+    Raises:
+      CheckpointError: it does not describe a model that this charjax knows.
+      ConfigError: its cell is not registered.
+
+    Example:
+      >>> checkpoint = verify("cv/run/lm_lstm_epoch0.95_2.0681")  # doctest: +SKIP
+      >>> shapes = template(checkpoint.manifest)  # doctest: +SKIP
+      >>> params, _ = restore(checkpoint, shapes, ...)  # doctest: +SKIP
+    """
     spec = spec_of(manifest)
     try:
         vocab = Vocab.from_json(manifest.vocab)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import time
 
 import jax
@@ -18,6 +19,7 @@ from tests.checkpoint.examples import (
     VOCAB,
     assert_refused,
     assert_same,
+    contents,
     rehash,
     reseal,
 )
@@ -217,3 +219,22 @@ def test_metadata_of_absurd_size_is_refused_before_memory_is_taken(name, copy):
         file.truncate(1 << 26)
     match = f"{name} must have at most .* got 67,108,864"
     assert_refused(match, checkpoint.load, rehash(copy), error=DamagedError)
+
+
+def test_an_index_that_expands_to_far_more_than_its_files_is_refused(copy):
+    """One of 13 kB takes 400 MB where its own limits are believed."""
+    import tensorstore
+
+    group = copy / "arrays" / "params"
+    shutil.rmtree(group)
+    group.mkdir()
+    base = {"driver": "file", "path": f"{group}/"}
+    limits = {"max_inline_value_bytes": 1 << 20, "max_decoded_node_bytes": 1 << 30}
+    store = tensorstore.KvStore.open(
+        {"driver": "ocdbt", "base": base, "config": limits}
+    ).result()
+    with tensorstore.Transaction() as transaction:
+        for number in range(40):
+            store.with_transaction(transaction).write(f"{number}", bytes(1 << 20))
+    assert sum(map(len, contents(group).values())) < 10_000
+    assert_refused("arrays/params: .*mismatch", checkpoint.load, rehash(copy))

@@ -128,7 +128,8 @@ def test_what_was_verified_is_not_hashed_again(original, monkeypatch):
     verified = checkpoint.verify(original)
     monkeypatch.setattr(files, "digest", lambda _: pytest.fail("hashed again"))
     assert_same(checkpoint.load(verified), PARAMS)
-    assert_same(checkpoint.restore(verified, PARAMS, TRAINING), (PARAMS, TRAINING))
+    shapes = checkpoint.template(verified.manifest)
+    assert_same(checkpoint.restore(verified, shapes, TRAINING), (PARAMS, TRAINING))
 
 
 def test_a_fallback_is_hashed_once(original, monkeypatch):

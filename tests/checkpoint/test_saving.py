@@ -289,8 +289,14 @@ except CheckpointError as error:
 """
 
 
-@pytest.mark.parametrize("finds", ["charjax", "orbax"])
-@pytest.mark.parametrize("options", ["size=40k", "size=8m,nr_inodes=20"])
+@pytest.mark.parametrize(
+    ("options", "finds"),
+    [
+        ("size=40k", "orbax"),
+        ("size=8m,nr_inodes=20", "orbax"),
+        ("size=8m,nr_inodes=20", "charjax"),
+    ],
+)
 def test_a_full_disk_is_one_line_and_nothing_else_is_printed(options, finds, tmp_path):
     mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)]
     try:
