@@ -31,8 +31,8 @@ RUN_SAMPLES = {
     ),
     "latest": (
         "40 green otttlllll \U0001f98a" + "\n" * 49,
-        "40 green ta otlell: \U0001f98a\n\U0001f98a\nb7 fll: Öl: 3 51g onn bn , i wtlle "
-        "\U0001f98a5 Öl : fl",
+        "40 green ta otlell: \U0001f98a\n\U0001f98a\nb7 fll: Öl: 3 51g onn bn , i "
+        "wtlle \U0001f98a5 Öl : fl",
     ),
 }
 RUN_VAL_LOSSES = [

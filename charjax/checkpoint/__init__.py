@@ -15,8 +15,9 @@ A checkpoint may be a link to a folder elsewhere. It is listed, loaded and resum
 like any other, and never deleted.
 """
 
-from charjax.checkpoint.choosing import CHOICES, Entry, find, listing
+from charjax.checkpoint.choosing import CHOICES, find, listing
 from charjax.checkpoint.files import ARRAYS, GROUPS, StrPath
+from charjax.checkpoint.finding import Entry
 from charjax.checkpoint.formats import FORMAT, SPEC_FIELDS
 from charjax.checkpoint.keeping import examine, prune, set_aside, sweep
 from charjax.checkpoint.loading import Verified, load, restore, verify

@@ -6,17 +6,9 @@ import shutil
 import time
 from pathlib import Path
 
-from charjax.checkpoint.choosing import (
-    Entry,
-    folders,
-    latest,
-    loadable,
-    look_at,
-    own,
-    rank,
-    read_through,
-)
+from charjax.checkpoint.choosing import latest, loadable, rank
 from charjax.checkpoint.files import StrPath, delete, free_name, naming
+from charjax.checkpoint.finding import Entry, folders, look_at, own, read_through
 from charjax.checkpoint.loading import Verified
 from charjax.checkpoint.manifest import read
 from charjax.errors import CheckpointError, ConfigError, DamagedError

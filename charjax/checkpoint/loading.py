@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from charjax.checkpoint import arrays, choosing, trees
+from charjax.checkpoint import arrays, choosing, finding, index, trees
 from charjax.checkpoint.files import GROUPS, StrPath, check_digests, naming
 from charjax.checkpoint.manifest import Manifest, read
 from charjax.errors import CheckpointError
@@ -56,7 +56,7 @@ def load(
         try:
             return _load(chosen, manifest or read(chosen), hashed=manifest is not None)
         except CheckpointError:
-            if chosen == Path(path) or not choosing.is_gone(chosen):
+            if chosen == Path(path) or not finding.is_gone(chosen):
                 raise
 
 
@@ -116,7 +116,7 @@ def verify(checkpoint: StrPath) -> Verified:
       >>> checkpoint.manifest.step, load(checkpoint)  # doctest: +SKIP
     """
     path = Path(checkpoint)
-    return Verified(path, choosing.read_through(path, GROUPS))
+    return Verified(path, finding.read_through(path, GROUPS))
 
 
 def _read(
@@ -130,7 +130,7 @@ def _read(
     """Returns all arrays of some groups by name, after every check there is."""
     trees.require_same_leaves(manifest, wanted, groups)
     expected = {name: trees.stored(leaf) for name, leaf in wanted.items()}
-    arrays.require_plausible_size(checkpoint, expected)
+    index.require_plausible_size(checkpoint, expected)
     if not hashed:
         check_digests(checkpoint, manifest.files, groups)
     return arrays.read(checkpoint, expected, groups)

@@ -59,7 +59,7 @@ def test_parsing_takes_little_more_memory_than_the_file_may(piece):
 
 @pytest.mark.parametrize(
     ("piece", "count"),
-    [("[0.5,1],", 690_000), ("{},", 65_000), ("1234567,", 2_000_000)],
+    [("[0.5,1],", 690_000), ("{},", 65_000)],
 )
 def test_as_many_values_as_are_allowed_take_bounded_memory(piece, count):
     raw = by_hand('"a": [' + piece * count + "0]}")
