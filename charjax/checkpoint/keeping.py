@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from charjax.checkpoint.choosing import latest, loadable, rank
-from charjax.checkpoint.files import StrPath, delete, free_name, naming
+from charjax.checkpoint.files import StrPath, delete, free_name, naming, reason
 from charjax.checkpoint.finding import Entry, folders, look_at, own, read_through
 from charjax.checkpoint.loading import Verified
 from charjax.checkpoint.manifest import read
@@ -60,8 +60,10 @@ def set_aside(checkpoint: StrPath) -> Path:
     """
     path = Path(checkpoint)
     aside = free_name(path, (f".damaged-{path.name}",))
-    with naming(path):
+    try:
         return path.rename(aside)
+    except OSError as error:
+        raise CheckpointError(f"{path} was not renamed: {reason(error)}") from error
 
 
 def prune(run_dir: StrPath, keep_best: int) -> list[Path]:

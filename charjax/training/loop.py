@@ -440,7 +440,8 @@ class _Loop:
         if self.plan.streams.test.num_chunks:
             try:
                 with self.stop.at_once():
-                    loss = evaluate(checkpoint.load(best), self.plan.streams.test)
+                    params = checkpoint.load(best).replace(spec=self.state.params.spec)
+                    loss = evaluate(params, self.plan.streams.test)
             except Stopped:
                 self._save_and_stop()
             self._emit("test", self.step, loss=loss, bits=bits(loss), of="test")

@@ -221,3 +221,9 @@ def test_a_process_without_free_descriptors_sets_nothing_aside(original, tmp_pat
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert not isinstance(error, DamagedError)
     assert "Too many open files" in str(error)
+
+
+def test_a_checkpoint_that_cannot_be_set_aside_stays(copy, monkeypatch):
+    monkeypatch.setattr(Path, "rename", forbidden)
+    assert_refused("not renamed: Permission denied", checkpoint.set_aside, copy)
+    assert copy.exists()
