@@ -24,6 +24,10 @@ class CheckpointError(CharjaxError, ValueError):
     """A checkpoint is missing, damaged or does not fit."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint's files differ from what was written."""
+
+
 class BusyError(CharjaxError, RuntimeError):
     """Another process is at work in the folder of a run."""
 

@@ -2,8 +2,9 @@
 
 Bits are flipped at random offsets over all bytes of all files, and every file is cut
 short, made longer, emptied and deleted in turn. A damaged checkpoint must be refused
-in one line that names the file, or where the damage lies in what is not read give
-back the very arrays that were saved; a damaged encoded text must be named and mended.
+as damaged, in one line that names the file, unless the damage is in what is not read;
+then the arrays must be those that were saved. A damaged encoded text must be named and
+encoded again.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import numpy as np
 
 import charjax
 from charjax import checkpoint
+from charjax.errors import DamagedError
 from charjax.text import open_corpus
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 400
@@ -32,13 +34,13 @@ Harm = Callable[[bytes], bytes | None]  # None: the file is deleted
 def torture(
     folder: Path, flips: int, *, seed: int = 0, harms_a_file: int = 4
 ) -> tuple[Figures, list[str]]:
-    """Damages one file at a time; returns what was counted, and what was wrong.
+    """Damages one file at a time; returns the counts and what went wrong.
 
     Args:
       folder: an empty folder to work in.
-      flips: how many bits are flipped.
-      seed: of the places.
-      harms_a_file: how many of the other four ways each file is damaged in.
+      flips: the number of bits that are flipped.
+      seed: of the random places.
+      harms_a_file: in how many of the other four ways each file is damaged.
     """
     chance = random.Random(seed)
     figures: Figures = collections.Counter()
@@ -117,12 +119,14 @@ def _faults_of_checkpoint(
         except charjax.CheckpointError as error:
             figures[f"refused by {name}"] += 1
             line = str(error)
+            if not isinstance(error, DamagedError):
+                yield f"{name} does not say that it is damaged: {line}"
             if "\n" in line or file.name not in line:
                 yield f"{name} does not name it in one line: {line}"
             continue
-        # Only what load does not read may be damaged unseen, and only by it.
+        # Only `load` may miss damage, and only in files that it does not read.
         if name != "load" or "training" not in file.parts:
-            yield f"{name} does not see it"
+            yield f"{name} does not find it"
         elif not _same(got, expected):
             yield f"{name} returns other arrays"
 
@@ -134,7 +138,7 @@ def _faults_of_corpus(
     was_there = file.exists()
     corpus = open_corpus(folder, say=said.append)
     if not np.array_equal(corpus.ids, ids) or corpus.vocab != vocab:
-        yield "the text is another"
+        yield "the text differs"
     if was_there and not any(file.name in line and "damaged" in line for line in said):
         yield f"it is not named: {said}"
     figures["encoded again"] += any(line.startswith("Encoding") for line in said)
@@ -152,7 +156,7 @@ def _same(got: Any, expected: Any) -> bool:
 
 
 def main() -> None:
-    """Reads the flags, prints the figures, and fails where anything was at fault."""
+    """Reads the flags, prints the figures, and fails if anything went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
