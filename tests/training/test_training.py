@@ -14,9 +14,9 @@ import pytest
 
 import charjax
 from charjax import checkpoint
-from charjax.text import split_corpus
-from charjax.training import loop
-from charjax.training.step import create_state, make_advance
+from charjax.text import open_corpus, split_corpus
+from charjax.training import setup, watch
+from charjax.training.step import create_state, make_advance, make_train_step
 from tests.compilations import compilations
 from tests.training.runs import (
     TEXT,
@@ -258,10 +258,10 @@ def test_a_loss_that_is_not_finite_stops_with_what_is_known(folder):
 
 def test_an_explosion_is_judged_by_the_running_median_and_must_last():
     settled = [1.5] * 400
-    assert not loop._exploded([0.1] * 10 + [5.0] * 60, 3.0)
-    assert not loop._exploded(settled + [9.0] * 49, 3.0)
-    assert not loop._exploded(settled + [4.4] * 50, 3.0)
-    assert loop._exploded(settled + [4.6] * 50, 3.0)
+    assert not watch.exploded([0.1] * 10 + [5.0] * 60, 3.0)
+    assert not watch.exploded(settled + [9.0] * 49, 3.0)
+    assert not watch.exploded(settled + [4.4] * 50, 3.0)
+    assert watch.exploded(settled + [4.6] * 50, 3.0)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(folder):
@@ -289,9 +289,6 @@ def test_the_best_checkpoints_and_the_latest_are_kept(folder):
 
 
 def test_a_random_offset_moves_the_chunks_each_epoch_and_stays_in_the_split(folder):
-    from charjax.text import open_corpus
-    from charjax.training import setup
-
     config = charjax.config.check_config(make_config(folder, data__random_offset=True))
     corpus = open_corpus(config.data.dir)
     params = setup.first_params(config, corpus.vocab)
@@ -310,7 +307,8 @@ def test_the_carry_goes_from_chunk_to_chunk_and_is_zero_at_each_epochs_start():
         jax.random.key(0), charjax.ModelSpec(hidden_size=4), charjax.Vocab.of("abc")
     )
     optimizer = optax.sgd(0.0)
-    advance = make_advance(optimizer, seq_length=3, max_count=4, steps_per_epoch=3)
+    train_step = make_train_step(optimizer, steps_per_epoch=3)
+    advance = make_advance(train_step, seq_length=3, max_count=4)
     ids_BxL = np.arange(26).reshape(2, 13) % 3
     copy = jax.tree.map(jnp.copy, params)  # the state is donated
     state = create_state(copy, optimizer, jax.random.key(0), 2)
@@ -333,9 +331,8 @@ def test_the_reset_rate_starts_lanes_from_zero_each_by_itself():
         jax.random.key(0), charjax.ModelSpec(hidden_size=4), charjax.Vocab.of("abc")
     )
     optimizer = optax.sgd(0.0)
-    advance = make_advance(
-        optimizer, seq_length=1, max_count=1, steps_per_epoch=10**6, reset_rate=0.3
-    )
+    train_step = make_train_step(optimizer, steps_per_epoch=10**6, reset_rate=0.3)
+    advance = make_advance(train_step, seq_length=1, max_count=1)
     ids_BxL = np.zeros((1000, 2), np.uint8)
     state = create_state(params, optimizer, jax.random.key(0), 1000)
     state, _ = advance(state, ids_BxL, 1)  # all lanes read the same from zero
@@ -354,13 +351,10 @@ def test_recomputed_segments_take_the_same_step(kernel):
     ids_BxL = np.arange(14).reshape(2, 7) % 3
     ends = []
     for segment_length in (0, 2):
-        advance = make_advance(
-            optax.sgd(1.0),
-            seq_length=6,
-            max_count=1,
-            steps_per_epoch=9,
-            segment_length=segment_length,
+        train_step = make_train_step(
+            optax.sgd(1.0), steps_per_epoch=9, segment_length=segment_length
         )
+        advance = make_advance(train_step, seq_length=6, max_count=1)
         copy = jax.tree.map(jnp.copy, params)
         state = create_state(copy, optax.sgd(1.0), jax.random.key(0), 2)
         state, metrics = advance(state, ids_BxL, 1)
