@@ -13,7 +13,7 @@ LOCK = ".charjax.lock"
 
 # Fields that change what is shown or kept or where a run ends early, never what a
 # step learns.
-_FREE = frozenset(
+FREE = frozenset(
     {
         "data.dir",
         "data.name",
@@ -109,7 +109,7 @@ def _differences(saved: dict[str, Any], config: Config) -> list[str]:
     # A field that was added later had its default then.
     old = flatten(default_config()) | flatten(saved)
     new = flatten(config)
-    free = _FREE
+    free = FREE
     if new["train.init_from"]:  # the model may be another by now, or gone
         free |= {f"model.{name}" for name in SHAPE}
     return [

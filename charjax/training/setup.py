@@ -13,13 +13,14 @@ import optax
 
 from charjax import checkpoint, model
 from charjax.checkpoint import Record as Manifest
-from charjax.config import Config, model_spec
+from charjax.config import Config, model_spec, with_shape
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
+from charjax.text import Corpus, Streams, find, open_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
+from charjax.training.splits import split_text
 from charjax.training.step import (
     Advance,
     TrainState,
@@ -132,8 +133,7 @@ def resume(config: Config, corpus: Corpus, path: Path, manifest: Manifest) -> St
       manifest: what it says of itself.
     """
     params = checkpoint.load(path)
-    spec = dataclasses.replace(params.spec, kernel=config.model.kernel)
-    params = params.replace(spec=spec)
+    params = params.replace(spec=model_spec(with_shape(config, params.spec)))
     check_prime(config, params.vocab)
     plan = make_plan(config, corpus, params)
     template = jax.eval_shape(lambda: first_state(plan, params))
@@ -179,27 +179,6 @@ def check_prime(config: Config, vocab: Vocab) -> None:
         ) from None
 
 
-def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
-    """Returns the splits of a text, with the ids of a model's vocabulary.
-
-    Raises:
-      TextError: the text is too short for the batch shape.
-    """
-    data = config.data
-    streams = split_corpus(
-        corpus.ids,
-        batch_size=data.batch_size,
-        seq_length=data.seq_length,
-        train_frac=data.train_frac,
-        val_frac=data.val_frac,
-        split=data.split,
-    )
-    if vocab == corpus.vocab:
-        return streams
-    recoded = vocab.encode(corpus.vocab.symbols)
-    return Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
-
-
 def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
     """Returns the plan of a run.
 
@@ -207,7 +186,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
       TextError: the text is too short for the batch shape.
     """
     data, train = config.data, config.train
-    streams = make_streams(config, corpus, params.vocab)
+    streams = split_text(config, corpus, params.vocab)
     chunks = streams.train.num_chunks
     # A random offset of up to one chunk leaves room for one chunk less.
     steps_per_epoch = chunks - 1 if data.random_offset and chunks > 1 else chunks

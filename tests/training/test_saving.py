@@ -17,7 +17,14 @@ import charjax
 from charjax import checkpoint
 from charjax.training import setup
 from charjax.training import step as steps
-from tests.training.runs import TEXT, StopAt, make_config, quiet, untimed, weights_of
+from tests.training.runs import (
+    TEXT,
+    StopAt,
+    assert_same_end,
+    make_config,
+    quiet,
+    untimed,
+)
 
 PLANS = {}
 
@@ -37,13 +44,6 @@ def _shared_plans(monkeypatch):
         return dataclasses.replace(PLANS[key], config=config)
 
     monkeypatch.setattr(setup, "make_plan", make_plan)
-
-
-def assert_same_end(run, whole):
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
 
 
 def contents(folder):

@@ -22,10 +22,9 @@ from tests.training.runs import (
     TEXT,
     Killed,
     StopAt,
+    assert_same_end,
     make_config,
     quiet,
-    untimed,
-    weights_of,
 )
 
 
@@ -58,10 +57,7 @@ def test_a_stopped_and_continued_run_equals_the_whole_one_bit_for_bit(
         charjax.train(config, sinks=[StopAt(step)])
     assert stop.value.signum == signal.SIGINT
     run = quiet(config)
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
+    assert_same_end(run, whole)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, whole):
@@ -75,10 +71,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, w
         charjax.train(config, sinks=[die])
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 32
     run = quiet(config)
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
+    assert_same_end(run, whole)
 
 
 def test_a_failing_sink_ends_the_run_saved_and_named(folder, whole):
@@ -96,10 +89,7 @@ def test_a_failing_sink_ends_the_run_saved_and_named(folder, whole):
     assert [r["kind"] for r in others] == seen  # nobody misses a record
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 24
     run = quiet(config)
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
+    assert_same_end(run, whole)
 
 
 def test_a_sink_that_fails_at_the_end_leaves_a_finished_run(folder):
@@ -268,6 +258,12 @@ def test_patience_ends_a_run_that_no_longer_improves(folder):
     fields = {"optimizer__learning_rate": 0.0, "train__max_epochs": 9}
     run = quiet(make_config(folder, train__patience=2, **fields))
     assert sum(r["kind"] == "val" for r in run.history) == 3
+
+
+def test_more_steps_a_dispatch_than_there_are_take_no_more_memory(folder, whole):
+    run = quiet(make_config(folder, train__steps_per_dispatch=10**11))
+    for one, other in zip(run.history, whole.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
