@@ -14,7 +14,7 @@ from charjax.devices import keep_compilations
 from charjax.errors import CharjaxError, ConfigError, MissingTextError, TextError
 
 if TYPE_CHECKING:
-    from charjax.checkpoint import Record
+    from charjax.checkpoint import Manifest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,7 +158,7 @@ def _list(args: argparse.Namespace) -> None:
             f"no checkpoint below {root}; train one with "
             "python launch.py --config configs/shakespeare_lstm.py"
         )
-    sound = [(p, r) for p, r in entries if isinstance(r, checkpoint.Record)]
+    sound = [(p, r) for p, r in entries if isinstance(r, checkpoint.Manifest)]
     if all(root in (path, path.parent) for path, _ in entries):
         _print_checkpoints(sound)
     else:
@@ -168,18 +168,18 @@ def _list(args: argparse.Namespace) -> None:
             print(f"damaged: {error}")
 
 
-def _print_checkpoints(entries: "list[tuple[Path, Record]]") -> None:
+def _print_checkpoints(entries: "list[tuple[Path, Manifest]]") -> None:
     """Prints a row a checkpoint of one run, the lowest loss first."""
     print(f"{_LOSS_HEADER}  {'epoch':>7}  {'step':>9}  checkpoint")
     for path, record in entries:
         print(f"{_losses(record)}  {record.epoch:7.2f}  {record.step:>9,}  {path}")
 
 
-def _print_runs(entries: "list[tuple[Path, Record]]") -> None:
+def _print_runs(entries: "list[tuple[Path, Manifest]]") -> None:
     """Prints a row a run, by the lowest loss; epoch and step are how far it came."""
     from charjax.training.folder import is_finished
 
-    runs: dict[Path, list[Record]] = {}
+    runs: dict[Path, list[Manifest]] = {}
     for path, record in entries:
         runs.setdefault(path.parent, []).append(record)
     print(
@@ -207,7 +207,7 @@ def _print_runs(entries: "list[tuple[Path, Record]]") -> None:
 _LOSS_HEADER = f"{'loss':>7}  {'bits':>6}  {'of':5}"
 
 
-def _losses(record: "Record") -> str:
+def _losses(record: "Manifest") -> str:
     from charjax.units import bits
 
     if record.loss is None:

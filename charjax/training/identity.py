@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from charjax import checkpoint
-from charjax.checkpoint import Record as Manifest
+from charjax.checkpoint import Manifest
 from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
 from charjax.training import folder

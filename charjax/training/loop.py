@@ -51,11 +51,11 @@ class Loop:
         if latest is None:
             start = setup.begin(config, corpus)
         else:
-            start = setup.resume(config, corpus, *latest)
+            start = setup.resume(config, corpus, latest)
         self.plan, self.state, self.progress = start
         self.step = int(self.state.step)
         self.saved_step = self.step if latest else -1
-        self.last_good = latest and latest[0]
+        self.last_good = latest and latest.path
         folder.claim(path, config, corpus.sha256)
         # A killed process may have recorded more than it saved.
         rewind(path / folder.METRICS, self.saved_step, self.progress.validated_step)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from charjax import checkpoint
-from charjax.checkpoint import Record as Manifest
+from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import CharjaxError, CheckpointError
 from charjax.storage import locks
@@ -67,7 +67,7 @@ class RunWriter:
         self._goes_on = config.train.on_save_error == "continue"
         self._unwritten = b""
 
-    def latest(self, text_sha256: str) -> tuple[Path, Manifest] | None:
+    def latest(self, text_sha256: str) -> Verified | None:
         """Returns the latest sound checkpoint, None where none was ever saved.
 
         Damaged ones are moved aside so that new checkpoints can use their names, and
@@ -81,27 +81,23 @@ class RunWriter:
             another run, or all are damaged; all stay as they are.
         """
         checkpoint.sweep(self.path)
-        sound: list[tuple[Path, Manifest]] = []
-        damaged: list[tuple[Path, CheckpointError]] = []
-        for path, found in checkpoint.examine(self.path):
-            if not isinstance(found, CheckpointError):
-                identity.check_checkpoint(path, found, self._config, text_sha256)
-                sound.append((path, found))
-            elif is_damaged(found):
-                damaged.append((path, found))
-            else:
-                raise found
+        entries = checkpoint.examine(self.path)
+        sound = [entry for entry in entries if isinstance(entry, Verified)]
+        damaged = [entry for entry in entries if not isinstance(entry, Verified)]
+        for path, manifest in sound:
+            identity.check_checkpoint(path, manifest, self._config, text_sha256)
         if damaged and not sound:
             raise CheckpointError(
-                f"no sound checkpoint to continue from; {damaged[0][1]}, or set "
+                f"no sound checkpoint to continue from; {damaged[0].found}, or set "
                 "train.restart=true to start a new run beside it"
             )
         for path, error in damaged:
             aside = checkpoint.set_aside(path)
             self._warn(f"damaged, renamed to {aside.name}: {error}")
-        if sound:
-            checkpoint.prune(self.path, self._config.train.keep_best)
-        return sound[0] if sound else None
+        if not sound:
+            return None
+        checkpoint.prune(self.path, self._config.train.keep_best)
+        return sound[0]
 
     def record(self, record: Record) -> None:
         """Writes a record to the metrics; after a failure, with the next one."""
@@ -155,14 +151,6 @@ class RunWriter:
                 raise
             self._warn(f"{error}; training goes on")
             return None
-
-
-def is_damaged(error: CheckpointError) -> bool:
-    """Returns whether a checkpoint is broken for good, so that it may be moved aside.
-
-    Not so one that cannot be read just now, or that a newer version wrote.
-    """
-    return not isinstance(error.__cause__, OSError) and "is of format" not in str(error)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from charjax import checkpoint, model
-from charjax.checkpoint import Record as Manifest
+from charjax.checkpoint import Verified
 from charjax.config import Config, model_spec, with_shape
 from charjax.errors import TextError
 from charjax.model import Params
@@ -123,22 +123,21 @@ def begin(config: Config, corpus: Corpus) -> Start:
     return Start(plan, first_state(plan, params), progress)
 
 
-def resume(config: Config, corpus: Corpus, path: Path, manifest: Manifest) -> Start:
+def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
     """Returns the state of a checkpoint, to go on from.
 
     Args:
       config: the checked configuration.
       corpus: the text.
-      path: the checkpoint.
-      manifest: what it says of itself.
+      saved: the checkpoint, whose files were compared with their digests; they are not
+        hashed again here.
     """
-    params = checkpoint.load(path)
+    params = checkpoint.load(saved)
     params = params.replace(spec=model_spec(with_shape(config, params.spec)))
     check_prime(config, params.vocab)
     plan = make_plan(config, corpus, params)
-    template = jax.eval_shape(lambda: first_state(plan, params))
-    state = restore_state(path, template)
-    progress = read_progress(path, manifest.progress)
+    state = restore_state(saved, jax.eval_shape(lambda: first_state(plan, params)))
+    progress = read_progress(saved.path, saved.manifest.progress)
     progress.text_sha256 = corpus.sha256
     return Start(plan, state, progress)
 
@@ -238,14 +237,14 @@ def saved_fields(state: TrainState) -> dict[str, Any]:
     }
 
 
-def restore_state(path: Path, template: TrainState) -> TrainState:
+def restore_state(saved: Path | Verified, template: TrainState) -> TrainState:
     """Returns the state that a checkpoint holds, on the current default device.
 
     Args:
-      path: the checkpoint.
+      saved: the checkpoint.
       template: a state of the same fields and shapes.
     """
-    params, fields = checkpoint.restore(path, template.params, saved_fields(template))
+    params, fields = checkpoint.restore(saved, template.params, saved_fields(template))
     return template.replace(params=params, **fields)
 
 

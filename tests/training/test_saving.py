@@ -15,6 +15,7 @@ import pytest
 
 import charjax
 from charjax import checkpoint
+from charjax.checkpoint import arrays, files
 from charjax.training import setup
 from charjax.training import step as steps
 from tests.training.runs import (
@@ -313,12 +314,14 @@ def test_a_second_signal_stops_at_once_with_its_own_number(folder, whole):
     assert_same_end(quiet(config), whole)
 
 
-@pytest.mark.parametrize("function", ["_write_arrays", "_publish"])
+@pytest.mark.parametrize(
+    ("module", "function"), [(arrays, "write"), (files, "publish")]
+)
 def test_a_second_signal_while_saving_leaves_all_sound(
-    function, folder, whole, monkeypatch
+    module, function, folder, whole, monkeypatch
 ):
     config = make_config(folder)
-    plain = getattr(checkpoint, function)
+    plain = getattr(module, function)
 
     def signalled(*args):
         result = plain(*args)
@@ -329,7 +332,7 @@ def test_a_second_signal_while_saving_leaves_all_sound(
 
         def stop(record):
             if (record["kind"], record.get("step")) == ("train", 20):
-                patch.setattr(checkpoint, function, signalled)
+                patch.setattr(module, function, signalled)
                 signal.raise_signal(signal.SIGTERM)
 
         with pytest.raises(charjax.Stopped, match="at once") as stopped:
