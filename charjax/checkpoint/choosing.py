@@ -16,8 +16,7 @@ from charjax.checkpoint.files import (
     naming,
 )
 from charjax.checkpoint.manifest import MANIFEST, Manifest, read
-from charjax.errors import CheckpointError
-from charjax.model import check_choice
+from charjax.errors import CheckpointError, check_choice
 from charjax.units import Say
 
 CHOICES = ("best", "latest")

@@ -6,10 +6,12 @@ from pathlib import Path
 import jax
 
 from charjax import cells, checkpoint, devices, model
+from charjax.config import execution
 from charjax.text import Corpus, warn_if_small
 from charjax.training.log import Log
 from charjax.training.setup import Plan
 from charjax.training.step import TrainState
+from charjax.unroll import choose
 
 
 def introduce(
@@ -75,5 +77,5 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
         f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
         f"{sum(parts.values()):,} parameters: {counts}"
     )
-    kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+    kernel = choose.describe(cells.get(spec.cell), execution(config), device.platform)
     yield f"kernel    {kernel}"

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from charjax import checkpoint
-from charjax.config import Config
+from charjax.config import Config, execution
 from charjax.errors import TrainingError
-from charjax.predict.score import evaluate
+from charjax.predict import evaluate
 from charjax.text import Corpus
 from charjax.training import folder, setup
 from charjax.training.folder import KEPT, rewind
@@ -153,7 +153,11 @@ class Loop:
         if self.plan.streams.test.num_chunks:
             try:
                 with self.stop.at_once():
-                    loss = evaluate(checkpoint.load(best), self.plan.streams.test)
+                    loss = evaluate(
+                        checkpoint.load(best),
+                        self.plan.streams.test,
+                        execution=execution(self.config),
+                    )
             except Stopped:
                 self._save_and_stop()
             self._emit("test", self.step, loss=loss, bits=bits(loss), of="test")

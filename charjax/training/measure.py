@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charjax.config import execution
 from charjax.errors import TrainingError
 from charjax.model import Params
-from charjax.predict.sample import sample
-from charjax.predict.score import evaluate
+from charjax.predict import evaluate, sample
 from charjax.training import watch
 from charjax.training.progress import Progress, mean
 from charjax.training.setup import Plan
@@ -137,7 +137,7 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
     """
     loss, config = mean(progress.since_validation), plan.config
     if plan.streams.val.num_chunks:
-        loss = evaluate(params, plan.streams.val)
+        loss = evaluate(params, plan.streams.val, execution=execution(config))
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
     text = sample(
@@ -146,5 +146,6 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         config.sample.temperature,
         length=config.sample.length,
         seed=config.train.seed,
+        execution=execution(config),
     )
     return loss, text.decode("utf-8", "replace") if isinstance(text, bytes) else text

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from charjax import cells, checkpoint, devices
-from charjax.config import Config, check_config, model_spec
+from charjax.config import Config, check_config, execution
 from charjax.errors import CheckpointError
 from charjax.model import Params
 from charjax.training import folder, identity, setup, warm
@@ -20,6 +20,7 @@ from charjax.training.signals import StopRequest, stop_on_signals
 from charjax.training.sinks.console import console
 from charjax.training.sinks.records import Sink
 from charjax.training.sinks.tensorboard import tensorboard
+from charjax.unroll import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +92,8 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
 def _train(config: Config, log: Log, stop: StopRequest) -> Run:
     with stop.at_once("stopped while starting"):
         config = warm.resolve(config, log.note)
-        spec = model_spec(config)
-        devices.check_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+        cell = cells.get(config.model.cell)
+        choose.check(cell, execution(config), devices.current_platform())
         corpus = setup.open_text(config, log.note)
         path = identity.path_of(config)
     with owned(path, log.note) as is_ours:

@@ -13,7 +13,7 @@ import optax
 
 from charjax import checkpoint, model
 from charjax.checkpoint import Verified
-from charjax.config import Config, model_spec, with_shape
+from charjax.config import Config, execution, model_spec, noise
 from charjax.errors import TextError
 from charjax.model import Params
 from charjax.text import Corpus, Streams, find, open_corpus
@@ -133,7 +133,6 @@ def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
         hashed again here.
     """
     params = checkpoint.load(saved)
-    params = params.replace(spec=model_spec(with_shape(config, params.spec)))
     check_prime(config, params.vocab)
     plan = make_plan(config, corpus, params)
     state = restore_state(saved, jax.eval_shape(lambda: first_state(plan, params)))
@@ -205,7 +204,8 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         optimizer,
         steps_per_epoch=steps_per_epoch,
         reset_rate=train.reset_rate,
-        segment_length=train.segment_length,
+        noise=noise(config),
+        execution=execution(config),
     )
     return Plan(
         config=config,

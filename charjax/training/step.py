@@ -10,8 +10,9 @@ import optax
 from flax import struct
 
 from charjax.cells.base import Carry
-from charjax.devices import compiler_options
-from charjax.model import Params, initial_carry, logits, mean_nats
+from charjax.devices import current_platform, training_options
+from charjax.model import Noise, Params, chunk_loss, initial_carry
+from charjax.unroll import Execution
 
 
 class TrainState(struct.PyTreeNode):
@@ -92,7 +93,8 @@ def make_train_step(
     *,
     steps_per_epoch: int = 0,
     reset_rate: float = 0.0,
-    segment_length: int = 0,
+    noise: Noise | None = None,
+    execution: Execution | None = None,
 ) -> TrainStep:
     """Returns `train_step(state, ids_BxL) -> (state, metrics)`, a pure function.
 
@@ -107,9 +109,8 @@ def make_train_step(
       reset_rate: probability that it is zero at any other step, drawn for each lane.
         Without resets the model never sees a zero state again, so that sampling,
         which starts from one, is out of distribution.
-      segment_length: time steps whose activations are in memory at once. The other
-        segments of a chunk are computed again in the backward pass, from the carry at
-        their start. It must divide T; 0 keeps all.
+      noise: dropout; none by default.
+      execution: how the model runs.
 
     Returns:
       The function. It is not jitted, so that it can be part of a larger one; its batch
@@ -140,7 +141,9 @@ def make_train_step(
         carry = jax.tree.map(partial(_select_lanes, is_reset_B), zero, state.carry)
 
         def objective(params: Params) -> tuple[jax.Array, Carry]:
-            return _loss(params, x_TxB, y_TxB, carry, key, segment_length or len(x_TxB))
+            return chunk_loss(
+                params, x_TxB, y_TxB, carry, noise=noise, key=key, execution=execution
+            )
 
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
@@ -194,37 +197,9 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
         )
         return state, DispatchMetrics(loss_K, norm_K, optax.tree.norm(state.params))
 
-    return jax.jit(advance, donate_argnums=0, compiler_options=compiler_options())
-
-
-def _loss(
-    params: Params,
-    x_TxB: jax.Array,
-    y_TxB: jax.Array,
-    carry: Carry,
-    key: jax.Array,
-    segment_length: int,
-) -> tuple[jax.Array, Carry]:
-    """Returns a chunk's mean loss and last carry; segments are recomputed backward."""
-    if segment_length == len(x_TxB):
-        logits_TxBxV, last = logits(params, x_TxB, carry, key)
-        return mean_nats(logits_TxBxV, y_TxB), last
-
-    def read_segment(carry: Carry, segment: Any) -> tuple[Carry, jax.Array]:
-        x_SxB, y_SxB, i = segment
-        # A locked mask is one for the whole chunk; others differ between segments.
-        locked = params.spec.dropout_mode == "locked"
-        segment_key = key if locked else jax.random.fold_in(key, i)
-        logits_SxBxV, carry = logits(params, x_SxB, carry, segment_key)
-        return carry, mean_nats(logits_SxBxV, y_SxB)
-
-    x_NxSxB, y_NxSxB = (
-        ids_TxB.reshape(-1, segment_length, ids_TxB.shape[1])
-        for ids_TxB in (x_TxB, y_TxB)
+    return jax.jit(
+        advance, donate_argnums=0, compiler_options=training_options(current_platform())
     )
-    segments = x_NxSxB, y_NxSxB, jnp.arange(len(x_NxSxB))
-    last, nats_N = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
-    return jnp.mean(nats_N), last
 
 
 def _select_lanes(is_first_B: jax.Array, first: jax.Array, other: jax.Array) -> Any:

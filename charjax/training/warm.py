@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax import checkpoint
-from charjax.config import SHAPE, Config, complete, model_spec, with_shape
+from charjax.config import SHAPE, Config, complete, with_shape
 from charjax.errors import CharjaxError, CheckpointError, ConfigError, TextError
 from charjax.model import ModelSpec, Params
 from charjax.text.vocab import Vocab
@@ -63,7 +63,6 @@ def warm_params(
         `train.extend_vocab` is off.
     """
     params = checkpoint.load(config.train.init_from)
-    params = params.replace(spec=model_spec(config))
     missing, extra = text_vocab.difference(params.vocab)
     if missing and not config.train.extend_vocab:
         raise TextError(

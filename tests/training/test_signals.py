@@ -143,11 +143,11 @@ def test_a_signal_in_a_callback_during_a_validation_saves_and_stops(
 ):
     config, plain = make_config(folder), measure.evaluate
 
-    def evaluate(params, lanes):
+    def evaluate(*args, **options):
         with signals_in_garbage_collection(signal.SIGINT):
             gc.collect()
         time.sleep(5)
-        return plain(params, lanes)
+        return plain(*args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(measure, "evaluate", evaluate)

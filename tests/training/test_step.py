@@ -8,6 +8,7 @@ import pytest
 
 import charjax
 from charjax import checkpoint
+from charjax.model import Noise
 from charjax.training import setup
 from charjax.training.step import (
     TrainState,
@@ -19,8 +20,8 @@ from charjax.training.step import (
 OPTIMIZER = optax.adam(1e-2)
 
 
-def make_state(batch_size=2, **fields):
-    spec = charjax.ModelSpec(hidden_size=4, num_layers=1, **fields)
+def make_state(batch_size=2):
+    spec = charjax.ModelSpec(hidden_size=4, num_layers=1)
     params = charjax.init(jax.random.key(0), spec, charjax.Vocab.of("abc"))
     return create_state(params, OPTIMIZER, jax.random.key(1), batch_size)
 
@@ -71,14 +72,16 @@ def test_a_step_follows_the_gradient_of_the_chunks_loss():
 
 def test_the_steps_of_a_dispatch_are_single_steps_in_a_row():
     ids_BxL = np.arange(26).reshape(2, 13) % 3
-    train_step = make_train_step(OPTIMIZER, steps_per_epoch=3, reset_rate=0.3)
-    single, losses = make_state(dropout=0.2), []
+    train_step = make_train_step(
+        OPTIMIZER, steps_per_epoch=3, reset_rate=0.3, noise=Noise(dropout=0.2)
+    )
+    single, losses = make_state(), []
     for k in range(4):
         single, metrics = jax.jit(train_step)(single, ids_BxL[:, 3 * k :][:, :4])
         losses.append(metrics.loss)
     advance = make_advance(train_step, seq_length=3, max_count=6)
     padded_BxL = np.pad(ids_BxL, ((0, 0), (0, 6)))
-    several, metrics = advance(make_state(dropout=0.2), padded_BxL, 4)
+    several, metrics = advance(make_state(), padded_BxL, 4)
     np.testing.assert_allclose(metrics.loss_K[:4], losses, rtol=1e-5)
     np.testing.assert_array_equal(metrics.loss_K[4:], 0)
     jax.tree.map(

@@ -12,30 +12,24 @@ from charjax.training.sinks.screen import screen
 from tests.training.runs import assert_same_end, make_config, quiet
 
 
-@pytest.fixture
-def closed_pipe(monkeypatch, capfd):
-    """Standard output in a pipe whose reader has ended."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as output:
-        monkeypatch.setattr(sys, "stdout", output)
-        yield output
-
-
 def test_a_closed_pipe_saves_and_stops_without_a_word_as_sigpipe_would(
-    folder, whole, closed_pipe, capfd
+    folder, whole, monkeypatch, capfd
 ):
     config = make_config(folder)
+    reader, writer = os.pipe()
+    os.close(reader)
 
     def print_late(record):
         if record.get("step", 0) >= 20:
             console(record)
 
-    with pytest.raises(charjax.Stopped) as stop:
-        charjax.train(config, sinks=[print_late])
+    with os.fdopen(writer, "w") as output, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        with pytest.raises(charjax.Stopped) as stop:
+            charjax.train(config, sinks=[print_late])
+        print("more", flush=True)  # nothing fails at the exit of the process either
     assert 128 + stop.value.signum == 141
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step >= 20
-    print("more", flush=True)  # nothing fails at the exit of the process either
     assert capfd.readouterr() == ("", "")
     assert_same_end(quiet(config), whole)
 
