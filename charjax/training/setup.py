@@ -16,11 +16,10 @@ from charjax.checkpoint import Verified
 from charjax.config import Config, execution, model_spec, noise
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.text import Corpus, Streams, find, open_corpus
+from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
-from charjax.training.splits import split_text
 from charjax.training.step import (
     Advance,
     TrainState,
@@ -177,6 +176,27 @@ def check_prime(config: Config, vocab: Vocab) -> None:
         ) from None
 
 
+def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
+    """Returns the splits of a text, with the ids of a model's vocabulary.
+
+    Raises:
+      TextError: the text is too short for the batch shape.
+    """
+    data = config.data
+    streams = split_corpus(
+        corpus.ids,
+        batch_size=data.batch_size,
+        seq_length=data.seq_length,
+        train_frac=data.train_frac,
+        val_frac=data.val_frac,
+        split=data.split,
+    )
+    if vocab == corpus.vocab:
+        return streams
+    recoded = vocab.encode(corpus.vocab.symbols)
+    return Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
+
+
 def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
     """Returns the plan of a run.
 
@@ -184,7 +204,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
       TextError: the text is too short for the batch shape.
     """
     data, train = config.data, config.train
-    streams = split_text(config, corpus, params.vocab)
+    streams = make_streams(config, corpus, params.vocab)
     chunks = streams.train.num_chunks
     # A random offset of up to one chunk leaves room for one chunk less.
     steps_per_epoch = chunks - 1 if data.random_offset and chunks > 1 else chunks
