@@ -1,5 +1,6 @@
 """A folder and its checkpoints are used only by the run that they belong to."""
 
+import collections
 import hashlib
 import json
 import shutil
@@ -9,7 +10,14 @@ import pytest
 import charjax
 from charjax import checkpoint
 from charjax.training import folder as run_folder
-from tests.training.runs import TEXT, StopAt, assert_same_end, make_config, quiet
+from tests.training.runs import (
+    TEXT,
+    Killed,
+    StopAt,
+    assert_same_end,
+    make_config,
+    quiet,
+)
 
 
 def stop(config, step=20):
@@ -197,3 +205,24 @@ def test_the_losses_of_a_finished_run_survive_a_changed_summary(folder, whole):
     with pytest.raises(charjax.CheckpointError, match=r"test_loss is 0\.1") as error:
         quiet(make_config(folder))
     assert str(file) in str(error.value)
+
+
+def test_a_resume_hashes_each_file_of_each_checkpoint_once(folder, monkeypatch):
+    config = make_config(folder)
+    run = stop(config).parent
+    hashed, plain = collections.Counter(), hashlib.file_digest
+
+    def file_digest(file, name):
+        hashed[str(file.name)] += 1
+        return plain(file, name)
+
+    def end(record):
+        if record["kind"] == "begin":
+            raise Killed
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    with pytest.raises(Killed):
+        charjax.train(config, sinks=[end])
+    files = [str(file) for file in run.rglob("arrays/**/*") if file.is_file()]
+    assert len(files) > 10
+    assert {name: hashed[name] for name in files} == dict.fromkeys(files, 1)

@@ -64,9 +64,6 @@ def one_line(error):
     return str(error.value)
 
 
-# One run, one process.
-
-
 def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(folder):
     config = make_config(folder)
     refused = []
@@ -83,9 +80,6 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(folder):
     assert f"process {os.getpid()} on {os.uname().nodename}" in refused[0]
     assert str(folder / "cv/run") in refused[0]
     assert not (folder / "cv/run/.charjax.lock").exists()
-
-
-# Failures to write.
 
 
 class Disk:
@@ -204,9 +198,6 @@ def test_a_run_whose_last_save_fails_is_not_finished(folder, whole, monkeypatch)
     assert_same_end(quiet(config), whole)
 
 
-# Damage.
-
-
 def test_a_run_goes_on_from_the_latest_sound_checkpoint(folder, whole):
     config = make_config(folder)
     with pytest.raises(charjax.Stopped):
@@ -292,9 +283,6 @@ def test_nan_in_the_gradient_of_a_step_stops_at_that_step(folder, monkeypatch):
     assert str(latest) in str(error.value)
     params = checkpoint.load(latest)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
-
-
-# Signals and kills.
 
 
 class StopTwiceAt(StopAt):
