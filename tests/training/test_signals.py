@@ -157,16 +157,23 @@ def test_a_signal_in_a_callback_during_a_validation_saves_and_stops(
     assert_same_end(quiet(config), whole)
 
 
-def test_training_in_another_thread_leaves_signals_alone(folder, whole):
-    before, runs = signal.getsignal(signal.SIGINT), []
-    config = make_config(folder)
+def test_runs_in_other_threads_train_side_by_side_and_leave_signals_alone(
+    folder, whole
+):
+    before, runs = signal.getsignal(signal.SIGINT), {}
 
     def look(record):
         assert signal.getsignal(signal.SIGINT) is before
 
-    thread = threading.Thread(
-        target=lambda: runs.append(charjax.train(config, sinks=[look]))
-    )
-    thread.start()
-    thread.join()
-    assert_same_end(runs[0], whole)
+    def train(name):
+        config = make_config(folder, train__run_name=name)
+        runs[name] = charjax.train(config, sinks=[look])
+
+    threads = [threading.Thread(target=train, args=[name]) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in "abc":
+        assert runs[name].path.name == name
+        assert_same_end(runs[name], whole)
