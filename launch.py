@@ -14,7 +14,7 @@ from ml_collections import config_flags
 import charjax
 from charjax.config import check_overrides
 from charjax.devices import keep_compilations
-from charjax.training.sinks.records import screen
+from charjax.training.sinks.screen import screen
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.")
 _QUIET = flags.DEFINE_bool("quiet", False, "Show only warnings and the result.")

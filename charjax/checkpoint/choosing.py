@@ -15,8 +15,7 @@ from charjax.checkpoint.finding import (
     walk,
 )
 from charjax.checkpoint.manifest import Manifest, read
-from charjax.errors import CheckpointError
-from charjax.model import check_choice
+from charjax.errors import CheckpointError, check_choice
 from charjax.units import Say
 
 CHOICES = ("best", "latest")

@@ -1,12 +1,16 @@
 """Kills `launch.py` at random instants: `python tests/torture/kill.py --kills 100`.
 
 A tiny model is trained through `launch.py`, which spends most of its time saving and
-pruning, and is killed with kill -9: one time in five while it starts, else at any
-instant of its work. After each kill every checkpoint that is listed must verify and
-load, nothing announced may be lost, and `metrics.jsonl` must hold no broken line but
-the last and no step twice; the next start must sweep what the killed one left. When a
-run has come to its end, its weights, records and sample must equal those of a run that
-nothing stopped, bit for bit, and the next run begins.
+pruning. It is killed with kill -9: one time in five while it starts, else at any
+instant of its work. After each kill
+
+- every listed checkpoint must verify and load;
+- the newest announced checkpoint must still be listed;
+- `metrics.jsonl` must hold no step twice, and no broken line except the last;
+- the next start must delete the temporary files of the killed process.
+
+When a run has reached its end, its weights, records and sample must equal those of an
+uninterrupted run, bit for bit, and the next run begins.
 """
 
 import argparse
@@ -103,7 +107,11 @@ class Home:
     def await_lines(
         self, process: subprocess.Popen[bytes], start: str, count: int
     ) -> bool:
-        """Returns whether so many lines of a kind came before the process ended."""
+        """Waits for `count` lines that begin with `start`.
+
+        Returns:
+          Whether they came before the process ended.
+        """
         deadline = time.monotonic() + _HANG_SECONDS
         while self.printed().count(f"\n{start}") < count:
             if process.poll() is not None:
@@ -128,14 +136,14 @@ def torture(
     epochs: int = EPOCHS,
     say: Callable[[str], None] = print,
 ) -> tuple[Figures, list[str]]:
-    """Kills runs and returns what was counted, and what was not as it must be.
+    """Kills runs, and returns what was counted and what was wrong.
 
     Args:
       folder: an empty folder to work in.
-      kills: how often to kill; the last run is then led to its end.
+      kills: how often to kill; after that the last run goes on to its end.
       seed: of the instants.
       epochs: where a run ends.
-      say: told of each run that came to its end.
+      say: told of each run that reached its end.
     """
     chance = random.Random(seed)
     figures: Figures = collections.Counter()
@@ -146,7 +154,7 @@ def torture(
     whole.await_lines(process, _UNDER_WAY, 1)
     start_seconds = time.monotonic() - started
     if process.wait(_HANG_SECONDS):
-        return figures, [f"the run that nothing stops failed: {whole.printed()}"]
+        return figures, [f"the uninterrupted run failed: {whole.printed()}"]
     saves = int(_SAVES_SHARE * whole.printed().count(f"\n{_SAVED}"))
 
     while figures["kills"] < kills:
@@ -170,7 +178,7 @@ def _kill_to_the_end(
     figures: Figures,
     faults: list[str],
 ) -> None:
-    """Starts and kills one run until it comes to its end, which it must be let to."""
+    """Starts and kills one run again and again, until it reaches its end."""
     left: set[Path] = set()
     furthest = -1
     while not faults:
@@ -264,12 +272,12 @@ def _faults_of_metrics(home: Home, figures: Figures) -> Iterator[str]:
 
 
 def _differences(whole: Home, home: Home) -> Iterator[str]:
-    """Compares all that two ended runs have left, but for times."""
+    """Compares everything that two finished runs left, except times."""
     for name, of_whole in (expected := _results(whole)).items():
         if (of_home := _results(home)[name]) != of_whole:
             yield f"{name} differs: {str(of_whole)[:300]} and {str(of_home)[:300]}"
     if len(expected["metrics"]) < 2:
-        yield "the run that nothing stopped has no metrics"
+        yield "the uninterrupted run has no metrics"
 
 
 def _results(home: Home) -> dict[str, Any]:
@@ -296,7 +304,7 @@ def _untimed(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Reads the flags, prints the figures, and fails where anything was at fault."""
+    """Reads the flags, prints the figures, and fails if anything was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)

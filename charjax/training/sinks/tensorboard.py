@@ -1,4 +1,4 @@
-"""The sink that writes TensorBoard event files, by the package tensorboardX."""
+"""The sink that writes TensorBoard event files with the package tensorboardX."""
 
 import contextlib
 import importlib
@@ -10,12 +10,13 @@ from typing import Any
 from charjax.config import Config
 from charjax.errors import ConfigError
 from charjax.storage.files import refuse_links
-from charjax.training.sinks.records import Record, Sink
+from charjax.training.folder import Record
+from charjax.training.sinks.records import Sink
 
 
 @contextlib.contextmanager
 def tensorboard(config: Config) -> Iterator[tuple[Sink, ...]]:
-    """Yields the sink that writes RUN/tensorboard; none unless the config asks for it.
+    """Yields the sink that writes RUN/tensorboard, if `train.tensorboard` is set.
 
     Args:
       config: a checked configuration.
@@ -54,8 +55,8 @@ def _module(name: str) -> Any:
 def _open(folder: Path, step: int) -> Any:
     """Returns a writer to a new file, which hides later steps of the files before it.
 
-    tensorboardX's own SummaryWriter writes from a thread behind a queue, which waits
-    for ever once the disk is full; this one raises.
+    tensorboardX's own SummaryWriter writes from another thread, and hangs once the disk
+    is full; this writer raises.
     """
     refuse_links(folder)
     folder.mkdir(exist_ok=True)
@@ -80,7 +81,7 @@ def _write(writer: Any, step: int, **content: Any) -> None:
 
 
 def _summary(record: Record) -> Any:
-    """Returns a record of losses as TensorBoard keeps it."""
+    """Returns a record of losses as TensorBoard stores it."""
     kind = record["kind"]
     scalars = {f"nats/{kind}": record["loss"], f"bits/{kind}": record["bits"]}
     if kind == "train":
@@ -89,7 +90,7 @@ def _summary(record: Record) -> Any:
     summary = _module("summary")
     parts = [summary.scalar(k, v) for k, v in scalars.items() if v is not None]
     if sample := record.get("sample"):
-        # TensorBoard reads Markdown, in which text set in by four spaces stays as is.
+        # TensorBoard reads Markdown, which leaves text indented by four spaces as is.
         code = "\n".join("    " + line for line in sample.split("\n"))
         parts.append(summary.text("sample", code))
     values = [value for part in parts for value in part.value]

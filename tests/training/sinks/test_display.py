@@ -77,7 +77,7 @@ def test_it_shows_place_speed_losses_best_and_the_newest_sample():
     assert "old" not in picture
 
 
-def test_the_loss_of_the_last_steps_stands_in_until_the_first_record():
+def test_the_loss_of_the_last_steps_is_shown_until_the_first_record():
     assert "training    2.5000 nats" in draw(BEGIN, progress(8))[1]
 
 
