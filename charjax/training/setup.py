@@ -16,9 +16,10 @@ from charjax import checkpoint, model
 from charjax.config import SHAPE, Config, model_spec, with_shape
 from charjax.errors import CheckpointError, ConfigError, TextError
 from charjax.model import Params
-from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
+from charjax.text import Corpus, Streams, find, open_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.optimizer import make_optimizer, make_schedule
+from charjax.training.splits import split_text
 from charjax.training.step import Advance, TrainState, create_state, make_advance
 
 
@@ -146,17 +147,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
       TextError: the text is too short for the batch shape.
     """
     data = config.data
-    streams = split_corpus(
-        corpus.ids,
-        batch_size=data.batch_size,
-        seq_length=data.seq_length,
-        train_frac=data.train_frac,
-        val_frac=data.val_frac,
-        split=data.split,
-    )
-    if params.vocab != corpus.vocab:
-        recoded = params.vocab.encode(corpus.vocab.symbols)
-        streams = Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
+    streams = split_text(config, corpus, params.vocab)
     chunks = streams.train.num_chunks
     steps_per_epoch = chunks - 1 if data.random_offset and chunks > 1 else chunks
     total_steps = config.train.max_epochs * steps_per_epoch
