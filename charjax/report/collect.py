@@ -89,7 +89,7 @@ def collect(path: Path | str) -> Report:
 
 
 def _run(run: SavedRun, params: Params, streams: Streams | str) -> Section:
-    spec, best = params.spec, run.best_record
+    spec, best = params.spec, run.best_manifest
     splits = {}
     if not isinstance(streams, str):
         pairs = zip(streams._fields, streams, strict=True)
@@ -114,7 +114,7 @@ def _run(run: SavedRun, params: Params, streams: Streams | str) -> Section:
         "loss_of": best.loss_of,
         "test_loss": run.test_loss,
         "finished": run.is_finished,
-        "steps": run.latest_record.step,
+        "steps": run.latest_manifest.step,
         "seconds": run.seconds,
         "speed": run.chars_per_second,
         "saved": best.saved,

@@ -122,7 +122,7 @@ def _differing_fields(runs: Sequence[SavedRun]) -> list[str]:
 
 
 def _row(run: SavedRun, fields: Sequence[str], name: str) -> dict[str, Any]:
-    values, best = flatten(run.config), run.best_record
+    values, best = flatten(run.config), run.best_manifest
     return {
         "name": name,
         "best_loss": best.loss,
@@ -152,7 +152,7 @@ def _notes(runs: Sequence[SavedRun]) -> list[str]:
             "The runs split the text differently, so their validation losses are of "
             "different characters."
         )
-    if any(run.best_record.loss_of != "val" for run in runs):
+    if any(run.best_manifest.loss_of != "val" for run in runs):
         notes.append("* a training loss: the run has no validation split.")
     if running := [run.name for run in runs if not run.is_finished]:
         notes.append(f"Not finished: {', '.join(running)}.")

@@ -9,7 +9,7 @@ from charjax.errors import TextError
 from charjax.report.read import SavedRun
 from charjax.text import Lanes, Streams, open_corpus
 from charjax.text.vocab import Vocab
-from charjax.training.splits import split_text
+from charjax.training.setup import make_streams
 
 
 class HeldOut(NamedTuple):
@@ -38,7 +38,7 @@ def open_splits(run: SavedRun, vocab: Vocab) -> Streams | str:
         corpus = open_corpus(home, data.encoding)
         if corpus.sha256 != run.text_sha256:
             return f"{corpus.path} has changed since the run."
-        return split_text(run.config, corpus, vocab)
+        return make_streams(run.config, corpus, vocab)
     except TextError as error:
         return f"The text cannot be read: {str(error).rstrip('.')}."
 

@@ -33,8 +33,8 @@ class SavedRun(NamedTuple):
       config: the checked configuration.
       text_sha256: the checksum of its text.
       best: the folder of the best checkpoint.
-      best_record: what that checkpoint says of itself.
-      latest_record: what the latest checkpoint says of itself.
+      best_manifest: what that checkpoint says of itself.
+      latest_manifest: what the latest checkpoint says of itself.
       records: the records of `metrics.jsonl`.
       is_finished: whether training came to its end.
       test_loss: the best checkpoint's loss on the test split; None where not measured.
@@ -44,8 +44,8 @@ class SavedRun(NamedTuple):
     config: Config
     text_sha256: str
     best: Path
-    best_record: checkpoint.Record
-    latest_record: checkpoint.Record
+    best_manifest: checkpoint.Record
+    latest_manifest: checkpoint.Record
     records: list[Record]
     is_finished: bool
     test_loss: float | None
@@ -58,7 +58,7 @@ class SavedRun(NamedTuple):
     @property
     def seconds(self) -> float:
         """How long it has trained, up to its latest checkpoint."""
-        return self.latest_record.progress.get("seconds", 0.0)
+        return self.latest_manifest.progress.get("seconds", 0.0)
 
     @property
     def chars_per_second(self) -> float | None:
@@ -85,18 +85,18 @@ def read_run(path: Path | str) -> SavedRun:
         )
     given, text_sha256 = found
     best = checkpoint.find(path)
-    best_record = _read_record(best)
+    best_manifest = _read_manifest(best)
     summary = folder.read_summary(path)
     records = folder.read_json_lines(
         path / folder.METRICS, is_complete=summary is not None
     )
     return SavedRun(
         path=path,
-        config=_sealed_config(path, given, best, best_record),
+        config=_sealed_config(path, given, best, best_manifest, text_sha256),
         text_sha256=text_sha256,
         best=best,
-        best_record=best_record,
-        latest_record=_read_record(checkpoint.find(path, "latest")),
+        best_manifest=best_manifest,
+        latest_manifest=_read_manifest(checkpoint.find(path, "latest")),
         records=records,
         is_finished=summary is not None,
         test_loss=_test_loss(path, summary, records),
@@ -130,28 +130,32 @@ def curves(records: list[Record]) -> dict[str, Any]:
     }
 
 
-def _read_record(path: Path) -> checkpoint.Record:
-    """Returns a checkpoint's record, with the fields that a report shows checked."""
-    record = checkpoint.read(path)
-    seconds = record.progress.get("seconds", 0.0)
+def _read_manifest(path: Path) -> checkpoint.Record:
+    """Returns a checkpoint's manifest, after checks of the fields that are shown."""
+    manifest = checkpoint.read(path)
+    seconds = manifest.progress.get("seconds", 0.0)
     wrong = None
     if not (type(seconds) in (int, float) and 0 <= seconds <= 1e11):
         wrong = f"progress.seconds must be a number of seconds; got {seconds!r:.60}"
-    elif not 0 <= record.saved <= _YEAR_9999:
-        wrong = f"saved must be a Unix time before the year 10000; got {record.saved}"
-    elif not 0 <= record.epoch <= 1e100:
-        wrong = f"epoch must be from 0 to 1e100; got {record.epoch}"
-    elif not all(isinstance(version, str) for version in record.versions.values()):
+    elif not 0 <= manifest.saved <= _YEAR_9999:
+        wrong = f"saved must be a Unix time before the year 10000; got {manifest.saved}"
+    elif not 0 <= manifest.epoch <= 1e100:
+        wrong = f"epoch must be from 0 to 1e100; got {manifest.epoch}"
+    elif not all(isinstance(version, str) for version in manifest.versions.values()):
         wrong = "versions must be strings"
     if wrong:
         raise CheckpointError(
             f"{path / checkpoint.RECORD}: {wrong}. Try another checkpoint."
         )
-    return record
+    return manifest
 
 
 def _sealed_config(
-    path: Path, given: Config, best: Path, record: checkpoint.Record
+    path: Path,
+    given: Config,
+    best: Path,
+    manifest: checkpoint.Record,
+    text_sha256: str,
 ) -> Config:
     """Returns the best checkpoint's configuration, and what may change of another.
 
@@ -159,7 +163,7 @@ def _sealed_config(
       ConfigError: the two differ in other fields.
     """
     config = folder.checked_config(
-        record.config, str(best / checkpoint.RECORD), "Try another checkpoint"
+        manifest.config, str(best / checkpoint.RECORD), "Try another checkpoint"
     )
     sealed, now = flatten(config), flatten(given)
     # A run started from a model has that model's shape, whatever was asked for.
@@ -169,6 +173,9 @@ def _sealed_config(
         for field, value in sealed.items()
         if field not in MAY_CHANGE | shape and now[field] != value
     ]
+    text = manifest.progress.get("text_sha256", text_sha256)
+    if text != text_sha256:  # older checkpoints have none
+        differing.append(f"text_sha256 must be {text!r}; got {text_sha256!r}")
     if differing:
         raise ConfigError(
             f"{path / folder.CONFIG}: {'; '.join(differing)[:300]}, as {best.name} was "

@@ -34,9 +34,10 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return (
-        isinstance(value, str) and Path(value).name == value != "" and "\0" not in value
-    )
+    """Returns whether a value is the name of something in a folder, not a path."""
+    if not isinstance(value, str) or value in ("", "..") or "\0" in value:
+        return False
+    return value == Path(value).name
 
 
 def _is_sha256(value: Any) -> bool:

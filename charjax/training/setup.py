@@ -16,10 +16,9 @@ from charjax import checkpoint, model
 from charjax.config import SHAPE, Config, model_spec, with_shape
 from charjax.errors import CheckpointError, ConfigError, TextError
 from charjax.model import Params
-from charjax.text import Corpus, Streams, find, open_corpus
+from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.optimizer import make_optimizer, make_schedule
-from charjax.training.splits import split_text
 from charjax.training.step import Advance, TrainState, create_state, make_advance
 
 
@@ -140,6 +139,27 @@ def saved_params(config: Config, path: Path) -> Params:
     return params.replace(spec=spec)
 
 
+def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
+    """Returns the splits of a text, with the ids of a model's vocabulary.
+
+    Raises:
+      TextError: the text is too short for the batch shape.
+    """
+    data = config.data
+    streams = split_corpus(
+        corpus.ids,
+        batch_size=data.batch_size,
+        seq_length=data.seq_length,
+        train_frac=data.train_frac,
+        val_frac=data.val_frac,
+        split=data.split,
+    )
+    if vocab == corpus.vocab:
+        return streams
+    recoded = vocab.encode(corpus.vocab.symbols)
+    return Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
+
+
 def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
     """Returns the plan of a run.
 
@@ -147,7 +167,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
       TextError: the text is too short for the batch shape.
     """
     data = config.data
-    streams = split_text(config, corpus, params.vocab)
+    streams = make_streams(config, corpus, params.vocab)
     chunks = streams.train.num_chunks
     steps_per_epoch = chunks - 1 if data.random_offset and chunks > 1 else chunks
     total_steps = config.train.max_epochs * steps_per_epoch

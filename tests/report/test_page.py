@@ -132,6 +132,13 @@ def test_after_a_run_its_page_is_written_and_named(run, tmp_path):
     page = tmp_path / "copy" / "report.html"
     assert sent == [{"kind": "note", "text": f"report    {page}"}]
     assert f"{run.best_loss:.4f}" in page.read_text(encoding="utf-8")
+    written = page.stat().st_mtime_ns
+    report.after_run(tmp_path / "copy", sent.append)
+    assert len(sent) == 1, "the page was as new as the run's end"
+    assert page.stat().st_mtime_ns == written
+    os.utime(page, (0, 0))  # of an earlier end of the run
+    report.after_run(tmp_path / "copy", sent.append)
+    assert len(sent) == 2
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,18 @@ def test_a_config_that_differs_from_its_checkpoints_is_refused(copy, capsys):
         assert err.count("\n") == 1
 
 
+def test_a_config_of_another_text_than_its_checkpoints_is_refused(copy):
+    [(_, record)] = checkpoint.listing(copy)
+    identity = json.loads((copy / "config.json").read_text())
+    sha256 = identity["text_sha256"]
+    reseal(copy, progress=record.progress | {"text_sha256": sha256})
+    report.compare([copy])
+    other = sha256[:-1] + ("0" if sha256[-1] != "0" else "1")
+    (copy / "config.json").write_text(json.dumps(identity | {"text_sha256": other}))
+    with pytest.raises(charjax.ConfigError, match=f"text_sha256 must be '{sha256}'"):
+        report.compare([copy])
+
+
 def test_loss_steps_and_time_are_those_of_sealed_checkpoints(copy):
     [(_, record)] = checkpoint.listing(copy)
     file = copy / "summary.json"

@@ -1,6 +1,7 @@
 """What a report collects, against the library's own functions."""
 
 import dataclasses
+import json
 import shlex
 import shutil
 import subprocess
