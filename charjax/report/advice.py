@@ -153,7 +153,7 @@ def size(facts: Facts) -> Advice | None:
         )
     elif ratio < 0.1:
         text = (
-            f"{pair}, {1 / ratio:,.0f} characters a parameter: the text is large enough "
+            f"{pair}, {1 / ratio:,.0f} characters a parameter: the text is long enough "
             "for a larger model. Try one with about as many parameters as characters."
         )
     else:
