@@ -8,8 +8,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from charjax.errors import ConfigError, did_you_mean
-from charjax.model import INIT_SCHEMES, ModelSpec, check_choice
+from charjax.cells.initializers import SCHEMES as INIT_SCHEMES
+from charjax.errors import ConfigError, check_choice, did_you_mean
+from charjax.model import ModelSpec, Noise
+from charjax.unroll import Execution
 
 # An `ml_collections.ConfigDict`, whose fields have no static types.
 Config = Any
@@ -123,6 +125,8 @@ def check_config(config: Config) -> Config:
     """
     full = complete(config)
     model_spec(full)
+    noise(full)
+    execution(full)
     _check_ranges(full)
     return full
 
@@ -148,6 +152,21 @@ def model_spec(config: Config) -> ModelSpec:
     """
     fields = [field.name for field in dataclasses.fields(ModelSpec)]
     return ModelSpec(**{name: config.model[name] for name in fields})
+
+
+def noise(config: Config) -> Noise:
+    """Returns the noise of a training step that a configuration describes."""
+    fields = [field.name for field in dataclasses.fields(Noise)]
+    return Noise(**{name: config.model[name] for name in fields})
+
+
+def execution(config: Config) -> Execution:
+    """Returns how the model that a configuration describes runs in training."""
+    return Execution(
+        precision=config.model.dtype,
+        unroll=config.model.kernel,
+        segment_length=config.train.segment_length,
+    )
 
 
 def with_shape(config: Config, spec: ModelSpec) -> Config:

@@ -118,10 +118,12 @@ def _novel(args: argparse.Namespace) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    from charjax import cells, checkpoint, devices
+    from charjax import Execution, cells, checkpoint
     from charjax.config import flatten
+    from charjax.devices import current_platform
     from charjax.model import num_parameters
     from charjax.units import bits
+    from charjax.unroll.choose import describe
 
     path = checkpoint.find(args.path, args.which, fallback=args.fallback)
     checkpoint.verify(path)
@@ -135,7 +137,7 @@ def _inspect(args: argparse.Namespace) -> None:
         print(f"loss         {record.loss:.4f} nats/char ({name}), {in_bits}")
     print(f"vocabulary   {len(params.vocab)} symbols: {params.vocab.symbols!r}")
     spec = params.spec
-    kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+    kernel = describe(cells.get(spec.cell), Execution(), current_platform())
     print(f"kernel       {kernel} on this machine")
     print(f"parameters   {sum(parts.values()):,}")
     for part, size in parts.items():

@@ -70,7 +70,7 @@ def collect(path: Path | str) -> Report:
     streams = heldout.open_splits(run, params.vocab)
     split = heldout.choose_heldout(streams)
     lines = curves(run.records) | {
-        "ngram": measure.reference_loss(streams, split, len(params.vocab)),
+        "ngram": measure.reference_loss(streams, split, params.vocab),
         "clip_norm": _clip_norm(run.config),
     }
     missing = {"missing": split}

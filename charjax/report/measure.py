@@ -9,11 +9,12 @@ from charjax import model
 from charjax.config import Config
 from charjax.devices import jit_forward
 from charjax.model import Params
-from charjax.predict.ngram import NGram
-from charjax.predict.sample import sample
+from charjax.predict import NGram, Predictor, sample
+from charjax.predict.evaluate import chunk_losses
 from charjax.report.heldout import HeldOut, passages, start_of_lanes, symbol_names
 from charjax.report.read import Section
 from charjax.text import Lanes, Streams
+from charjax.text.vocab import Vocab
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 1.0, 1.2)
 
@@ -29,7 +30,7 @@ _apply = jit_forward(model.apply)
 
 
 def reference_loss(
-    streams: Streams | str, heldout: HeldOut | str, vocab_size: int
+    streams: Streams | str, heldout: HeldOut | str, vocab: Vocab
 ) -> Section | None:
     """Returns the loss of an n-gram model on the validation split.
 
@@ -41,13 +42,13 @@ def reference_loss(
     if heldout.name != "validation":
         return None
     train_BxL = start_of_lanes(streams.train, _NGRAM_CHARACTERS)
-    fitted = NGram.fit(train_BxL, vocab_size, order=_NGRAM_ORDER)
-    nats = fitted.nats(start_of_lanes(heldout.lanes, _NGRAM_CHARACTERS))
-    loss = float(np.mean(nats, dtype=np.float64))
+    fitted = NGram.fit(train_BxL, vocab, order=_NGRAM_ORDER)
+    chunks = _num_chunks(heldout.lanes, _NGRAM_CHARACTERS)
+    loss = float(np.mean(chunk_losses(fitted, heldout.lanes, most_chunks=chunks)))
     return {"order": _NGRAM_ORDER, "loss": loss, "characters": train_BxL.size}
 
 
-def standard_error(params: Params, lanes: Lanes) -> float | None:
+def standard_error(model: Params | Predictor, lanes: Lanes) -> float | None:
     """Returns the standard error of a split's loss; None for a split too short.
 
     Losses of neighbouring characters are correlated, so the error is computed from the
@@ -55,25 +56,18 @@ def standard_error(params: Params, lanes: Lanes) -> float | None:
     there are fewer than eight lanes.
     """
     cuts = math.ceil(_MIN_STRETCHES / lanes.batch_size)
-    chunk_size = lanes.batch_size * lanes.seq_length
-    num_chunks = min(lanes.num_chunks, math.ceil(_SCORED_CHARACTERS / chunk_size))
+    num_chunks = _num_chunks(lanes, _SCORED_CHARACTERS)
     if num_chunks < cuts:
         return None
-    nats_KxB = _chunk_losses(params, lanes, num_chunks)
+    nats_KxB = chunk_losses(model, lanes, most_chunks=num_chunks)
     stretches = [part.mean(axis=0) for part in np.array_split(nats_KxB, cuts)]
     return float(np.std(stretches, ddof=1) / math.sqrt(np.size(stretches)))
 
 
-def _chunk_losses(params: Params, lanes: Lanes, num_chunks: int) -> np.ndarray:
-    """Returns nats_KxB, the mean loss of each lane in each of the first K chunks."""
-    T = lanes.seq_length
-    carry = model.initial_carry(params, lanes.batch_size)
-    nats = []
-    for chunk in range(num_chunks):
-        ids_BxS = jax.numpy.asarray(lanes.window(chunk * T, T + 1), np.int32)
-        logits_BxTxV, carry = _apply(params, ids_BxS[:, :-1], carry)
-        nats.append(jax.vmap(model.mean_nats)(logits_BxTxV, ids_BxS[:, 1:]))
-    return np.stack(nats)
+def _num_chunks(lanes: Lanes, characters: int) -> int:
+    """Returns how many chunks of each lane have about as many characters in all."""
+    chunk_size = lanes.batch_size * lanes.seq_length
+    return min(lanes.num_chunks, math.ceil(characters / chunk_size))
 
 
 def samples_by_temperature(params: Params, config: Config) -> Section:

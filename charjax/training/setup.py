@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 from charjax import checkpoint, model
-from charjax.config import SHAPE, Config, model_spec, with_shape
+from charjax.config import SHAPE, Config, execution, model_spec, noise, with_shape
 from charjax.errors import CheckpointError, ConfigError, TextError
 from charjax.model import Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
@@ -108,7 +108,6 @@ def first_params(config: Config, text_vocab: Vocab) -> Params:
         return model.init(key, model_spec(config), text_vocab, **draw)
     params = checkpoint.load(config.train.init_from)
     spec = model_spec(config)
-    params = params.replace(spec=spec)
     missing, extra = text_vocab.difference(params.vocab)
     if missing and not config.train.extend_vocab:
         raise TextError(
@@ -134,9 +133,7 @@ def check_prime(config: Config, vocab: Vocab) -> None:
 
 def saved_params(config: Config, path: Path) -> Params:
     """Returns the weights of a run's checkpoint, to go on with."""
-    params = checkpoint.load(path)
-    spec = dataclasses.replace(params.spec, kernel=config.model.kernel)
-    return params.replace(spec=spec)
+    return checkpoint.load(path)
 
 
 def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
@@ -183,7 +180,8 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         max_count=config.train.steps_per_dispatch,
         steps_per_epoch=steps_per_epoch,
         reset_rate=config.train.reset_rate,
-        segment_length=config.train.segment_length,
+        noise=noise(config),
+        execution=execution(config),
     )
     return Plan(
         config=config,
