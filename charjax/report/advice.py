@@ -127,12 +127,13 @@ def fit(facts: Facts) -> Advice | None:
     if gap < 0.03:
         first = "less dropout first, then " if facts.dropout else ""
         how = "about equal" if gap > -0.03 else "which is lower"
+        note = " The training loss is measured with dropout, which raises it."
         return Advice(
             "fit",
             "try",
             f"Underfitting: {pair}, {how}. Try {first}a larger model "
             f"(model.hidden_size={2 * facts.hidden_size}, or one more layer)."
-            + _dropout_note(facts),
+            + (note if facts.dropout else ""),
         )
     return Advice("fit", "fine", f"{pair}, a gap of {gap:.0%}.".capitalize())
 
@@ -179,13 +180,14 @@ def uncertainty(facts: Facts) -> Advice | None:
     )
     if within <= _TRUSTED:
         return Advice("uncertainty", "fine", f"{text}.")
-    needed = round(facts.val_characters * (within / _TRUSTED) ** 2)
+    # The error falls with the square root of the number of characters.
+    needed = float(f"{facts.val_characters * (within / _TRUSTED) ** 2:.2g}")
     return Advice(
         "uncertainty",
         "try",
         f"{text}: on similar text the loss may differ by that much. Compare models on "
         "the same split only, where chance matters less. Try a larger data.val_frac: "
-        f"±{_TRUSTED} needs about {needed:,} characters.",
+        f"±{_TRUSTED} needs about {needed:,.0f} characters.",
     )
 
 
@@ -295,9 +297,3 @@ def _final_loss(curve: Curve) -> float:
     """Returns the mean loss over the last tenth of the epochs."""
     end = curve[-1][0]
     return float(np.mean([loss for epoch, loss in curve if epoch >= 0.9 * end]))
-
-
-def _dropout_note(facts: Facts) -> str:
-    if not facts.dropout:
-        return ""
-    return " The training loss is measured with dropout, which raises it."

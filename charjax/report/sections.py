@@ -151,7 +151,8 @@ def samples(samples: Sequence[Section]) -> str:
         for s in samples
     )
     return f"""
-<section><h2>Samples during training</h2><p>Text drawn after a validation.</p>
+<section><h2>Samples during training</h2><p>Text drawn after some of the
+validations.</p>
 <div class="wide cards">{cards}</div></section>"""
 
 

@@ -115,6 +115,19 @@ def test_a_text_that_changed_is_not_taken_for_the_runs(run, tmp_path):
     assert "has changed since the run" in data.heldout["missing"]
 
 
+def test_a_run_that_has_not_finished_is_reported_up_to_its_latest_checkpoint(copy):
+    (copy / "summary.json").unlink()
+    lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copy / "metrics.jsonl").write_text("".join(lines[:3]) + lines[3][:20])
+    [(_, manifest)] = checkpoint.listing(copy)
+    data = collect(copy)
+    assert not data.run["finished"]
+    assert data.run["test_loss"] is None
+    assert data.run["steps"] == manifest.step
+    assert len(data.curves["train"]["loss"]) + len(data.curves["val"]["loss"]) == 3
+    assert "The run has not finished" in report.render(data)
+
+
 def test_a_report_does_not_import_the_training_loop():
     code = "import sys, charjax.report; print('charjax.training.loop' in sys.modules)"
     done = subprocess.run(
