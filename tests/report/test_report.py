@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import charjax
+from charjax import checkpoint, report
 from charjax.config import flatten
 from charjax.report import collect
 from charjax.report.command import command
