@@ -1,9 +1,9 @@
-"""Figures of a report's data, for papers and notebooks; needs matplotlib.
+"""Figures of a report's data for papers and notebooks, drawn with matplotlib.
 
     pip install 'charjax[plot]'
 
-Each function takes a section of `charjax.report.collect(run)` and returns a
-`matplotlib.figure.Figure` of its own, which no other plot shares.
+Each function takes a section of `charjax.report.collect(run)` and returns a new
+`matplotlib.figure.Figure`, apart from pyplot's.
 """
 
 import math
@@ -17,15 +17,15 @@ from charjax.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
-_MOST_BITS = 8.0  # of surprise, where the colour is full
+_MAX_BITS = 8.0  # characters of this surprise and more get the darkest colour
 
 
 def losses(curves: dict[str, Any], *, width: float = 6.0) -> "Figure":
-    """Returns training and validation loss over epochs, the best validation marked.
+    """Returns a figure of training and validation loss; the best validation is marked.
 
     Args:
       curves: `Report.curves`.
-      width: in inches.
+      width: of the figure, in inches.
 
     Raises:
       ConfigError: matplotlib is not installed.
@@ -63,13 +63,13 @@ def coloured_text(
     columns: int = 80,
     width: float = 8.0,
 ) -> "Figure":
-    """Returns a text, each character on a ground that is the darker the less likely.
+    """Returns a figure of a text; an unlikely character has a dark background.
 
     Args:
       characters: one string each, such as a passage of `Report.heldout`.
-      log_probs: the natural log-probability of each; None leaves it white.
-      columns: characters in a line, after which a longer line goes on in the next.
-      width: in inches.
+      log_probs: natural log-probability of each; None leaves the background white.
+      columns: characters in a line; longer lines are wrapped.
+      width: of the figure, in inches.
 
     Raises:
       ConfigError: matplotlib is not installed.
@@ -95,7 +95,7 @@ def coloured_text(
     bits = np.full((rows, columns), np.nan)
     for character, log_prob, place in zip(characters, log_probs, places, strict=True):
         if log_prob is not None:
-            bits[place] = min(-log_prob / math.log(2), _MOST_BITS)
+            bits[place] = min(-log_prob / math.log(2), _MAX_BITS)
         if character.isprintable():
             row, column = place
             axes.text(
@@ -103,21 +103,21 @@ def coloured_text(
                 size=104 * cell, ha="center", va="center", parse_math=False,
             )  # fmt: skip
     axes.imshow(
-        bits, cmap="Oranges", vmin=0, vmax=_MOST_BITS / 0.7, aspect="auto",
+        bits, cmap="Oranges", vmin=0, vmax=_MAX_BITS / 0.7, aspect="auto",
         extent=(0, columns, rows, 0), interpolation="none",
     )  # fmt: skip
     return figure
 
 
 def saturation(saturation: dict[str, Any], *, width: float = 8.0) -> "Figure":
-    """Returns how often each gate is shut and open: a plot a gate, a dot a unit.
+    """Returns a figure of gate saturation: a plot for each gate, a dot for each unit.
 
     After figure 3 of Karpathy, Johnson and Fei-Fei (2015),
     https://arxiv.org/abs/1506.02078.
 
     Args:
       saturation: `Report.saturation`.
-      width: in inches.
+      width: of the figure, in inches.
 
     Raises:
       ConfigError: the section is missing, or matplotlib is not installed.
@@ -127,7 +127,9 @@ def saturation(saturation: dict[str, Any], *, width: float = 8.0) -> "Figure":
       >>> plot.saturation(report.collect("cv/run").saturation)  # doctest: +SKIP
     """
     if "missing" in saturation:
-        raise ConfigError(f"saturation: nothing to plot; {saturation['missing']}")
+        raise ConfigError(
+            f"saturation: must have gates to plot. {saturation['missing']}"
+        )
     layers = saturation["layers"]
     gates = list(dict.fromkeys(gate for layer in layers for gate in layer))
     figure = _figure(width, 1.15 * width / len(gates))
@@ -152,7 +154,7 @@ def _figure(width: float, height: float, layout: Any = "constrained") -> "Figure
         from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
-            "charjax.plot needs matplotlib, which is not installed; "
-            "pip install 'charjax[plot]'"
+            "charjax.plot must have matplotlib, which is not installed. Try pip "
+            "install 'charjax[plot]'."
         ) from None
     return Figure(figsize=(width, height), layout=layout)

@@ -1,10 +1,12 @@
-"""A run's folder as one page: what was trained, how it went, what the model knows.
+"""A run's folder as one page: what was trained, how it went, what the model predicts.
 
-`collect` gathers plain data from a run, `render` makes a page of it without any other
-file, and `write` does both. `compare` and `render_comparison` do so for several runs.
+`collect` returns plain data about a run, `render` makes an HTML page of it that loads
+nothing, and `write` does both. `compare` and `render_comparison` do so for several
+runs. `after_run` writes the page of a run that has just finished.
 """
 
 from charjax.report.advice import Advice, Facts, advise
+from charjax.report.after import after_run
 from charjax.report.collect import Report, collect
 from charjax.report.comparison import Comparison, compare, table
 from charjax.report.page import render, render_comparison, write, write_comparison
@@ -15,6 +17,7 @@ __all__ = [
     "Facts",
     "Report",
     "advise",
+    "after_run",
     "collect",
     "compare",
     "render",

@@ -1,4 +1,4 @@
-"""What a practitioner would try next, from a run's numbers alone."""
+"""Rules of thumb on what to try next, applied to the numbers of a run."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,9 +8,9 @@ import numpy as np
 
 Curve = Sequence[tuple[float, float]]
 
-_TRUSTED = 0.05  # nats that a validation loss may be off
+_TRUSTED = 0.05  # nats; a larger uncertainty of the validation loss is reported
 
-# Learning rates at which each optimiser is commonly run on recurrent models.
+# Learning rates commonly used for recurrent models, by optimizer.
 _USUAL_RATES = {
     "adamw": (1e-4, 3e-2),
     "adam": (1e-4, 3e-2),
@@ -20,25 +20,25 @@ _USUAL_RATES = {
 
 
 class Facts(NamedTuple):
-    """The numbers of a run that advice rests on; losses are nats a character.
+    """The numbers of a run that the rules use; losses are in nats a character.
 
     Attributes:
       train: (epoch, training loss), in order.
       val: (epoch, validation loss), in order; empty without a validation split.
       parameters: weights of the model.
-      train_characters: characters of the training split; None where not known.
-      val_characters: characters of the validation split, likewise.
-      val_error: standard error of the validation loss; None where it is not known, or
-        the split too short to tell.
+      train_characters: characters of the training split; None if unknown.
+      val_characters: characters of the validation split; None if unknown.
+      val_error: standard error of the validation loss; None if unknown, or if the split
+        is too short to estimate it.
       grad_norms: norms of the gradient of the mean loss, before clipping.
-      clip_norm: the norm at which they are clipped; None where they are not, or each
-        value apart.
+      clip_norm: the norm at which gradients are clipped; None without clipping, or with
+        clipping of single values.
       optimizer: its name in the configuration.
       learning_rate: the highest of the schedule.
-      dropout: share of units silenced in training.
-      hidden_size: units a layer.
-      vocab_size: characters to choose among.
-      ngram: what an n-gram model loses on the same split; None where not measured.
+      dropout: share of units dropped in training.
+      hidden_size: units in a layer.
+      vocab_size: size of the vocabulary.
+      ngram: loss of an n-gram model on the same split; None if not measured.
     """
 
     train: Curve
@@ -58,12 +58,12 @@ class Facts(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """One rule's verdict.
+    """What one rule says about a run.
 
     Attributes:
-      rule: what was looked at.
-      level: `'try'` where something should change, `'fine'` where not.
-      text: the verdict with its numbers.
+      rule: the rule's name.
+      level: `'try'` if the rule suggests a change, else `'fine'`.
+      text: the suggestion or finding, with its numbers.
     """
 
     rule: str
@@ -72,9 +72,9 @@ class Advice(NamedTuple):
 
 
 def advise(facts: Facts) -> list[Advice]:
-    """Returns the verdict of each rule that the facts suffice for, changes first.
+    """Returns what each rule says, suggestions first.
 
-    The rules on fit and size are those of char-rnn's author
+    A rule whose facts are missing is left out. Those on fit and size follow char-rnn
     (https://github.com/karpathy/char-rnn#tips-and-tricks).
 
     Example:
@@ -94,47 +94,52 @@ def fit(facts: Facts) -> Advice | None:
     """Compares training and validation loss at the end of the run."""
     if not facts.train or not facts.val:
         return None
-    last, train = facts.val[-1][1], _tail(facts.train)
+    last, train = facts.val[-1][1], _final_loss(facts.train)
     best_epoch, best = min(facts.val, key=lambda point: point[1])
     more_dropout = min(round(facts.dropout + 0.2, 2), 0.7)
-    mend = "try a smaller model"
+    remedy = "Try a smaller model."
     if more_dropout > facts.dropout:
-        mend = f"try more dropout (model.dropout={more_dropout:g}) or a smaller model"
+        remedy = (
+            f"Try more dropout (model.dropout={more_dropout:g}) or a smaller model."
+        )
     pair = f"training loss {train:.3f}, validation loss {last:.3f}"
     if last < 0.01:
-        text = f"{pair}: hardly anything is left to learn.".capitalize()
+        text = f"{pair}: almost nothing is left to learn.".capitalize()
         return Advice("fit", "fine", text)
-    # By chance two losses on one split differ less than either is off.
+    # Errors of two losses on the same split are correlated, so half a standard error is
+    # enough for a difference between them.
     if train < best and last - best > max(0.01 * best, 0.5 * (facts.val_error or 0)):
         return Advice(
             "fit",
             "try",
             f"Overfitting: the validation loss was {best:.3f} at epoch "
-            f"{best_epoch:.2f} and has risen to {last:.3f}, while the training loss "
-            f"fell to {train:.3f}; {mend}. train.patience ends a run at such a point.",
+            f"{best_epoch:.2f} and rose to {last:.3f} after that, while the training "
+            f"loss fell to {train:.3f}. {remedy} Or set train.patience, which stops a "
+            "run when the validation loss no longer falls.",
         )
     gap = (last - train) / last
     if gap > 0.1:
         return Advice(
             "fit",
             "try",
-            f"Overfitting: {pair}, a gap of {gap:.0%}; {mend}.",
+            f"Overfitting: {pair}, a gap of {gap:.0%}. {remedy}",
         )
     if gap < 0.03:
-        first = "less dropout, then " if facts.dropout else ""
-        how = "about equal" if gap > -0.03 else "which is the lower one"
+        first = "less dropout first, then " if facts.dropout else ""
+        how = "about equal" if gap > -0.03 else "which is lower"
+        note = " The training loss is measured with dropout, which raises it."
         return Advice(
             "fit",
             "try",
-            f"Underfitting: {pair}, {how}; try {first}a larger model "
-            f"(model.hidden_size={2 * facts.hidden_size}, or one layer more)."
-            + _dropout_note(facts),
+            f"Underfitting: {pair}, {how}. Try {first}a larger model "
+            f"(model.hidden_size={2 * facts.hidden_size}, or one more layer)."
+            + (note if facts.dropout else ""),
         )
     return Advice("fit", "fine", f"{pair}, a gap of {gap:.0%}.".capitalize())
 
 
 def size(facts: Facts) -> Advice | None:
-    """Compares the number of parameters with the characters that train them."""
+    """Compares the number of parameters with the characters of training text."""
     if not facts.train_characters:
         return None
     ratio = facts.parameters / facts.train_characters
@@ -144,49 +149,50 @@ def size(facts: Facts) -> Advice | None:
     )
     if ratio > 10:
         text = (
-            f"{pair}, {ratio:,.0f} parameters a character: it can learn the text by "
-            "heart; watch the gap between the losses, use dropout, or more text."
+            f"{pair}, {ratio:,.0f} parameters a character: the model can memorise the "
+            "text. Watch the gap between the losses. Try dropout, or more text."
         )
     elif ratio < 0.1:
         text = (
-            f"{pair}, {1 / ratio:,.0f} characters a parameter: the text has room for "
-            "a larger model; the two are best of the same order of magnitude."
+            f"{pair}, {1 / ratio:,.0f} characters a parameter: the text is long enough "
+            "for a larger model. Try one with about as many parameters as characters."
         )
     else:
         return Advice("size", "fine", f"{pair}: the same order of magnitude.")
     return Advice("size", "try", text)
 
 
-def trust(facts: Facts) -> Advice | None:
-    """Asks how far the validation loss may be off on other text."""
+def uncertainty(facts: Facts) -> Advice | None:
+    """Checks how uncertain the validation loss is."""
     if not facts.val or facts.val_characters is None:
         return None
     if facts.val_error is None:
         return Advice(
-            "trust",
+            "uncertainty",
             "try",
             f"The validation split of {facts.val_characters:,} characters is too short "
-            "to tell how far its loss is off; a larger data.val_frac helps.",
+            "to estimate the error of its loss. Try a larger data.val_frac.",
         )
     loss, within = facts.val[-1][1], 2 * facts.val_error
     text = (
-        f"The validation loss {loss:.3f} is known to ±{within:.3f} (two standard "
-        f"errors, {facts.val_characters:,} characters)"
+        f"The validation loss {loss:.3f} has an uncertainty of ±{within:.3f} (two "
+        f"standard errors, {facts.val_characters:,} characters)"
     )
     if within <= _TRUSTED:
-        return Advice("trust", "fine", f"{text}.")
-    needed = round(facts.val_characters * (within / _TRUSTED) ** 2)
+        return Advice("uncertainty", "fine", f"{text}.")
+    # The error falls with the square root of the number of characters.
+    needed = float(f"{facts.val_characters * (within / _TRUSTED) ** 2:.2g}")
     return Advice(
-        "trust",
+        "uncertainty",
         "try",
-        f"{text}: on other text like it the loss may be so much higher or lower. "
-        "Compare models on this very split only, where they differ less by chance. A "
-        f"larger data.val_frac helps; ±{_TRUSTED} takes about {needed:,} characters.",
+        f"{text}: on similar text the loss may differ by that much. Compare models on "
+        "the same split only, where chance matters less. Try a larger data.val_frac: "
+        f"±{_TRUSTED} needs about {needed:,.0f} characters.",
     )
 
 
 def length(facts: Facts) -> Advice | None:
-    """Asks whether the loss was still falling when the run ended."""
+    """Checks whether the loss was still falling when the run ended."""
     curve = facts.val if len(facts.val) >= 3 else facts.train
     name = "validation" if curve is facts.val else "training"
     if len(curve) < 3:
@@ -201,33 +207,33 @@ def length(facts: Facts) -> Advice | None:
     return Advice(
         "length",
         "try",
-        f"{text} at the end, epoch {end:.2f}, {fall:.1%} less, and was still falling: "
-        f"train longer (train.max_epochs={max(2 * math.ceil(end), 2)}).",
+        f"{text} at the end, epoch {end:.2f}, {fall:.1%} less, and was still falling. "
+        f"Try training longer (train.max_epochs={max(2 * math.ceil(end), 2)}).",
     )
 
 
 def clipping(facts: Facts) -> Advice | None:
-    """Asks how often the gradient was clipped."""
+    """Checks how often the gradient was clipped."""
     if facts.clip_norm is None or not facts.grad_norms:
         return None
     norms = np.asarray(facts.grad_norms)
     share, median = float(np.mean(norms > facts.clip_norm)), float(np.median(norms))
     text = (
         f"The gradient was clipped at norm {facts.clip_norm:g} in {share:.0%} of the "
-        f"steps looked at; its median norm is {median:.2g}"
+        f"recorded steps; its median norm is {median:.2g}"
     )
     if share <= 0.5:
         return Advice("clipping", "fine", f"{text}.")
     return Advice(
         "clipping",
         "try",
-        f"{text}: clipping, not the learning rate, sets the step's length; raise "
-        "optimizer.grad_clip, or lower optimizer.learning_rate.",
+        f"{text}: clipping, not the learning rate, sets the size of most steps. Try a "
+        "larger optimizer.grad_clip, or a smaller optimizer.learning_rate.",
     )
 
 
 def learning_rate(facts: Facts) -> Advice | None:
-    """Looks for the marks of a learning rate that is too high or too low."""
+    """Looks for signs of a learning rate that is too high or too low."""
     if not facts.train:
         return None
     losses = np.array([loss for _, loss in facts.train])
@@ -239,61 +245,55 @@ def learning_rate(facts: Facts) -> Advice | None:
     if spikes >= 2:
         text = (
             f"The training loss jumped by more than 15% {spikes} times at a learning "
-            f"rate of {rate:g}: lower optimizer.learning_rate, or a longer "
+            f"rate of {rate:g}. Try a lower optimizer.learning_rate, or more "
             "optimizer.warmup_steps."
         )
-    elif facts.vocab_size > 1 and _tail(facts.train) > 0.9 * uniform:
+    elif facts.vocab_size > 1 and _final_loss(facts.train) > 0.9 * uniform:
         text = (
-            f"The training loss ended at {_tail(facts.train):.3f}, near the "
-            f"{uniform:.3f} of guessing evenly: nothing was learned at a learning "
-            f"rate of {rate:g}; try ten times lower, then ten times higher."
+            f"The training loss ended at {_final_loss(facts.train):.3f}, near the "
+            f"{uniform:.3f} of uniform guesses: nothing was learned at a learning "
+            f"rate of {rate:g}. Try one ten times lower, then one ten times higher."
         )
     elif not low <= rate <= high:
         text = (
-            f"A learning rate of {rate:g} is unusual for {facts.optimizer}, which "
-            f"mostly runs at {low:g} to {high:g}; try one in that range."
+            f"A learning rate of {rate:g} is unusual for {facts.optimizer}; most are "
+            f"between {low:g} and {high:g}. Try one in that range."
         )
     else:
-        text = f"A learning rate of {rate:g} left no jumps in the training loss."
+        text = f"The training loss has no jumps at a learning rate of {rate:g}."
         return Advice("learning rate", "fine", text)
     return Advice("learning rate", "try", text)
 
 
-def counting(facts: Facts) -> Advice | None:
-    """Compares the model with one that counts what followed the last characters."""
+def ngram(facts: Facts) -> Advice | None:
+    """Compares the model with an n-gram model."""
     if facts.ngram is None or not facts.val:
         return None
     best = min(loss for _, loss in facts.val)
     pair = f"best validation loss {best:.3f}, n-gram model {facts.ngram:.3f}"
     if best < facts.ngram:
-        return Advice("counting", "fine", f"{pair}.".capitalize())
-    how = "better" if facts.ngram < 0.995 * best else "as well"
+        return Advice("n-gram", "fine", f"{pair}.".capitalize())
+    how = "better" if facts.ngram < 0.995 * best else "as good"
     return Advice(
-        "counting",
+        "n-gram",
         "try",
-        f"Counting does {how}: {pair} on the same split; train longer or a larger "
-        "model.",
+        f"An n-gram model is {how}: {pair} on the same split. Try training longer, or "
+        "a larger model.",
     )
 
 
 RULES: tuple[Callable[[Facts], Advice | None], ...] = (
     fit,
     size,
-    trust,
+    uncertainty,
     length,
     clipping,
     learning_rate,
-    counting,
+    ngram,
 )
 
 
-def _tail(curve: Curve) -> float:
-    """Returns the mean over the last tenth of the epochs."""
+def _final_loss(curve: Curve) -> float:
+    """Returns the mean loss over the last tenth of the epochs."""
     end = curve[-1][0]
     return float(np.mean([loss for epoch, loss in curve if epoch >= 0.9 * end]))
-
-
-def _dropout_note(facts: Facts) -> str:
-    if not facts.dropout:
-        return ""
-    return " The training loss is measured with units dropped, which raises it."

@@ -1,4 +1,4 @@
-"""Several runs beside each other: their losses, and the fields in which they differ."""
+"""Several runs side by side: their losses and the fields that differ between them."""
 
 import math
 from collections import Counter
@@ -8,23 +8,32 @@ from typing import Any, NamedTuple
 
 from charjax.config import flatten
 from charjax.errors import ConfigError
-from charjax.report import history
-from charjax.units import bits, duration
+from charjax.report.read import SavedRun, curves, read_run
+from charjax.units import bits, duration, printable
 
-# They say where a run is kept, not what it is.
-_PLACES = frozenset(
+# Fields that say where a run is kept, not what it is; they get no column.
+_NO_COLUMN = frozenset(
     {"train.run_name", "train.checkpoint_dir", "train.report", "train.restart"}
+)
+# Fields that decide which characters are in the validation split.
+_SPLIT_FIELDS = (
+    "data.split",
+    "data.train_frac",
+    "data.val_frac",
+    "data.batch_size",
+    "data.seq_length",
+    "data.encoding",
 )
 
 
 class Comparison(NamedTuple):
-    """Runs, the lowest validation loss first.
+    """Runs side by side, the lowest validation loss first.
 
     Attributes:
-      runs: a dict a run: its name, losses, size, time, speed, curves, and the values
-        of `fields`.
-      fields: the configuration's fields in which the runs differ.
-      notes: what to bear in mind, such as that their texts differ.
+      runs: one dict for each run: its name, losses, size, time, speed, curves, and its
+        values of `fields`.
+      fields: the fields of the configuration that differ between the runs.
+      notes: what limits the comparison, such as that the texts differ.
     """
 
     runs: list[dict[str, Any]]
@@ -33,39 +42,36 @@ class Comparison(NamedTuple):
 
 
 def compare(paths: Sequence[Path | str]) -> Comparison:
-    """Returns runs beside each other.
+    """Returns runs side by side.
 
     Args:
-      paths: the folders of one run or more.
+      paths: the folders of one or more runs.
 
     Raises:
-      CheckpointError: one is no run's folder, or has no sound checkpoint yet.
-      ConfigError: none is given, or a configuration is not one that is known.
+      CheckpointError: one is not a run's folder, has no sound checkpoint yet, or holds
+        a damaged file.
+      ConfigError: no path is given, or a run's configuration is not known, or not its
+        checkpoints'.
 
     Example:
       >>> from charjax import report
       >>> print(report.table(report.compare(["cv/a", "cv/b"])))  # doctest: +SKIP
     """
     if not paths:
-        raise ConfigError("compare: expected the folder of a run or more, got none")
-    folders = [history.open_folder(path) for path in paths]
-    flat = [flatten(folder.config) for folder in folders]
-    fields = [
-        field
-        for field in flat[0]
-        if field not in _PLACES and len({repr(values[field]) for values in flat}) > 1
-    ]
-    ends = Counter(folder.path.resolve().name for folder in folders)
+        raise ConfigError("compare: must be given the folder of a run; got none.")
+    runs = [read_run(path) for path in paths]
+    fields = _differing_fields(runs)
+    names = Counter(run.name for run in runs)
     rows = [
-        _row(folder, {field: values[field] for field in fields}, ends)
-        for folder, values in zip(folders, flat, strict=True)
+        _row(run, fields, run.name if names[run.name] == 1 else str(run.path))
+        for run in runs
     ]
     rows.sort(key=lambda row: (row["loss_of"] != "val", _or_last(row["best_loss"])))
-    return Comparison(rows, fields, _notes(folders))
+    return Comparison(rows, fields, _notes(runs))
 
 
 def table(comparison: Comparison) -> str:
-    """Returns a comparison as a plain table.
+    """Returns a comparison as a table of plain text.
 
     >>> print(table(Comparison([], [], [])))
     loss  bits  epoch  parameters  time  chars/s  run
@@ -73,23 +79,26 @@ def table(comparison: Comparison) -> str:
     head = ["loss", "bits", "epoch", "parameters", "time", "chars/s"]
     lines = [[*head, *comparison.fields, "run"]]
     for run in comparison.runs:
-        cells = [cell for _, cell in figures(run)]
-        values = [str(run["values"][field]) for field in comparison.fields]
-        lines.append([*cells, *values, run["name"]])
+        values = [run["values"][field] for field in comparison.fields]
+        cells = [*(cell for _, cell in figures(run)), *values, run["name"]]
+        lines.append(list(map(_cell, cells)))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(
-            # The last column, a name, needs no padding.
-            cell if i == len(line) - 1 else cell.rjust(widths[i])
-            for i, cell in enumerate(line)
-        )
-        for line in lines
-    ]
-    return "\n".join([*text, *comparison.notes])
+    rows = []
+    for *cells, name in lines:
+        padded = [
+            cell.rjust(width) for cell, width in zip(cells, widths[:-1], strict=True)
+        ]
+        rows.append("  ".join([*padded, name]))
+    return "\n".join([*rows, *map(_cell, comparison.notes)])
+
+
+def _cell(value: object) -> str:
+    """Returns a value as one line that a terminal can only show, not obey."""
+    return printable(str(value).replace("\n", "\r"), None)
 
 
 def figures(run: dict[str, Any]) -> list[tuple[str, str]]:
-    """Returns a run's figures as people read them, by column."""
+    """Returns a run's figures as text, each with the name of its column."""
     loss, speed = run["best_loss"], run["speed"]
     star = "" if run["loss_of"] == "val" else "*"
     return [
@@ -102,41 +111,50 @@ def figures(run: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _row(
-    folder: history.Folder, values: dict[str, Any], ends: Counter[str]
-) -> dict[str, Any]:
-    end, record = folder.path.resolve().name, folder.record
+def _differing_fields(runs: Sequence[SavedRun]) -> list[str]:
+    """Returns the fields that get a column, in the order of the configuration."""
+    flat = [flatten(run.config) for run in runs]
+    return [
+        field
+        for field in flat[0]
+        if field not in _NO_COLUMN and len({repr(values[field]) for values in flat}) > 1
+    ]
+
+
+def _row(run: SavedRun, fields: Sequence[str], name: str) -> dict[str, Any]:
+    values, best = flatten(run.config), run.best_manifest
     return {
-        "name": end if ends[end] == 1 else str(folder.path),
-        "best_loss": record.loss,
-        "best_epoch": record.epoch,
-        "loss_of": record.loss_of,
+        "name": name,
+        "best_loss": best.loss,
+        "best_epoch": best.epoch,
+        "loss_of": best.loss_of,
+        # Counted without loading the model, whose cell need not be registered.
         "parameters": sum(
             math.prod(leaf["shape"])
-            for name, leaf in record.leaves.items()
+            for name, leaf in best.leaves.items()
             if name.startswith("params")
         ),
-        "seconds": history.seconds(folder),
-        "speed": history.speed(folder.records),
-        "finished": folder.summary is not None,
-        "values": values,
-        "curves": history.curves(folder.records),
+        "seconds": run.seconds,
+        "speed": run.chars_per_second,
+        "finished": run.is_finished,
+        "values": {field: values[field] for field in fields},
+        "curves": curves(run.records),
     }
 
 
-def _notes(folders: Sequence[history.Folder]) -> list[str]:
+def _notes(runs: Sequence[SavedRun]) -> list[str]:
     notes = []
-    if len({folder.text_sha256 for folder in folders}) > 1:
-        notes.append("The runs are of different texts: their losses do not compare.")
-    splits = ("split", "train_frac", "val_frac", "batch_size", "seq_length", "encoding")
-    if len({tuple(f.config.data[name] for name in splits) for f in folders}) > 1:
+    if len({run.text_sha256 for run in runs}) > 1:
+        notes.append("The runs have different texts, so their losses do not compare.")
+    splits = [flatten(run.config) for run in runs]
+    if len({tuple(fields[name] for name in _SPLIT_FIELDS) for fields in splits}) > 1:
         notes.append(
-            "The runs cut the text differently: their validation splits are not the "
-            "same characters."
+            "The runs split the text differently, so their validation losses are of "
+            "different characters."
         )
-    if any(folder.record.loss_of != "val" for folder in folders):
+    if any(run.best_manifest.loss_of != "val" for run in runs):
         notes.append("* a training loss: the run has no validation split.")
-    if running := [f.path.resolve().name for f in folders if f.summary is None]:
+    if running := [run.name for run in runs if not run.is_finished]:
         notes.append(f"Not finished: {', '.join(running)}.")
     return notes
 

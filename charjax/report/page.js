@@ -7,7 +7,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const color = (number) => `var(--s${number % 8})`;
 
-  // Elements. Text always goes in as text.
+  // Builds elements. Text is always set as text, never as markup.
 
   function element(name, attributes = {}, ...children) {
     const node = document.createElement(name);
@@ -47,8 +47,6 @@
     return [element("div", { class: "head" }, head), table];
   }
 
-  // Scales.
-
   function ticks(low, high, count) {
     const rough = (high - low) / Math.max(count, 1) || 1;
     const power = 10 ** Math.floor(Math.log10(rough));
@@ -72,7 +70,7 @@
     : Math.abs(v) < 1e-3 || Math.abs(v) >= 1e5 ? v.toExponential(Math.abs(v) < 1e-3 ? 1 : 0)
       .replace(".0e", "e") : String(+v.toPrecision(4));
 
-  // Line charts. Charts that share a `group` share the cursor.
+  // Draws a line chart. Charts in the same `group` share the cursor.
 
   function lineChart(place, options) {
     const box = byId(place);
@@ -176,7 +174,7 @@
     const nearest = (points, value) => points.reduce((best, p) =>
       !best || Math.abs(p[0] - value) < Math.abs(best[0] - value) ? p : best, null);
 
-    // Puts the cursor of this chart at a place on the axis; returns the values there.
+    // Moves the cursor of this chart to a place on the axis and returns the values there.
     function point(value) {
       if (!state) return [];
       const shown = value !== null;
@@ -217,8 +215,8 @@
   const least = (list) => list.reduce((a, b) => Math.min(a, b), Infinity);
   const most = (list) => list.reduce((a, b) => Math.max(a, b), -Infinity);
 
-  // From the lowest loss to where the first tenth of the run has ended: the steep
-  // beginning would flatten all that is of interest.
+  // Returns the range of losses to show. It leaves out the first 6% of the run, whose
+  // steep fall would flatten the rest of the curve.
   function lossRange(series, extra) {
     const end = most(series.flatMap((s) => s.points.map((p) => p[0])));
     const later = series.flatMap((s) => s.points.filter((p) => p[0] >= end * 0.06)
@@ -267,7 +265,8 @@
       range: logRange(values(norm)), read: (v) => v.toPrecision(3) });
   }
 
-  // Coloured text: one element a character, one listener a text.
+  // Fills a box with text, an element a character. The listeners are on the box, as one
+  // a character would be slow.
 
   function fill(box, passages, describe) {
     const all = [];
@@ -333,7 +332,7 @@
     const nodes = fill(byId("heldout"), passages.map((p) => p.characters), (n) => {
       const head = element("div", { class: "head" });
       if (nats[n] === null) {
-        head.append(element("code", {}, named(characters[n])), " – the first of its passage");
+        head.append(element("code", {}, named(characters[n])), " – the first of its passage, not predicted");
         return [head];
       }
       const p = Math.exp(-nats[n] / 100);
@@ -404,12 +403,12 @@
     byId("before").addEventListener("click", () => step(-1));
     byId("after").addEventListener("click", () => step(1));
     legendOf("legend-cells", "", [["−1", "l", 0.75], ["−½", "l", 0.375], ["0", "", 0],
-      ["½", "h", 0.375], ["1", "h", 0.75]], "of the unit's largest");
+      ["½", "h", 0.375], ["1", "h", 0.75]], "of the unit's largest state");
     listUnits();
     show(cells.telling.length ? find(cells.telling[0].slice(1, 4)) : 0);
   }
 
-  // Gate saturation: a square a gate, a dot a unit, a colour a layer.
+  // Draws gate saturation: one chart a gate, one dot a unit, one colour a layer.
 
   function drawSaturation({ layers }) {
     const box = byId("saturation");
@@ -488,7 +487,7 @@
         await navigator.clipboard.writeText(source.textContent);
         button.textContent = "Copied";
       } catch {
-        // A page opened from a file may not write to the clipboard: select instead.
+        // A page opened from a file may not write to the clipboard, so select the text.
         getSelection().selectAllChildren(source);
       }
     });

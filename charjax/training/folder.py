@@ -1,15 +1,24 @@
-"""The files of a run's folder beside its checkpoints: config, metrics, summary."""
+"""The files of a run's folder beside its checkpoints: config, metrics, summary.
 
-import contextlib
+    config.json     whose run it is: `config`, all fields, and `text_sha256`
+    metrics.jsonl   one record a line, of kind train, val or test
+    summary.json    how a finished run ended; there is none before
+
+They are plain JSON, which people and other programs may edit, so every value is checked
+when it is read. An error names the file, the line and the field. Unknown fields pass:
+newer versions may add some.
+"""
+
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from charjax.config import Config, flatten
-from charjax.errors import CheckpointError
+from charjax.config import Config, check_config, complete, flatten
+from charjax.errors import CheckpointError, ConfigError
 from charjax.storage.files import replacing
+from charjax.training import schema
 
 Record = dict[str, Any]
 
@@ -17,25 +26,104 @@ METRICS = "metrics.jsonl"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 
-KEPT = ("train", "val", "test")  # the kinds that `metrics.jsonl` holds
+KEPT = ("train", "val", "test")  # the kinds of records that `metrics.jsonl` holds
+
+_EDIT_CONFIG = "Try correcting it, or train.restart=true, which begins a new run"
+_DELETE_SUMMARY = "Try deleting the file and training again, which writes it anew"
+_DELETE_LINE = "Try removing that line"
 
 
 def claim(path: Path, config: Config, text_sha256: str) -> None:
-    """Notes in a run's folder whose run it is."""
+    """Writes into a run's folder which configuration and text it is a run of."""
     _write_json(path / CONFIG, identity_of(config, text_sha256))
 
 
+def identity_of(config: Config, text_sha256: str) -> dict[str, Any]:
+    """Returns what identifies a run: its configuration and its text."""
+    return {"config": config.to_dict(), "text_sha256": text_sha256}
+
+
 def read_identity(path: Path) -> dict[str, Any] | None:
-    """Returns the `config` and `text_sha256` of the run in a folder, None without."""
+    """Returns the `config` and `text_sha256` of the run in a folder, None without.
+
+    The values of the config are not checked; `read_config` does that.
+
+    Raises:
+      CheckpointError: the file is damaged or cannot be read.
+    """
     file = path / CONFIG
-    if not file.is_file():
+    if not file.exists():
         return None
-    with _naming_damage(file):
-        match json.loads(file.read_text("utf-8")):
-            case {"config": dict(config), "text_sha256": str()} as identity:
-                flatten(config)  # which fails where it is nested too deep
-                return identity
-        raise ValueError("it is no configuration of a run")
+    identity = schema.parse(_read(file), str(file), _EDIT_CONFIG)
+    schema.check_identity(identity, str(file), _EDIT_CONFIG)
+    try:
+        flatten(identity["config"])
+    except RecursionError:
+        raise CheckpointError(
+            f"{file}: config must have two levels; got too many. {_EDIT_CONFIG}."
+        ) from None
+    return identity
+
+
+def read_config(path: Path) -> tuple[Config, str] | None:
+    """Returns the full configuration of the run in a folder and the text's sha256.
+
+    The cell need not be registered.
+
+    Returns:
+      None where the folder has no configuration.
+
+    Raises:
+      CheckpointError: the file is damaged or cannot be read.
+      ConfigError: a field is unknown, of the wrong type or out of range.
+    """
+    identity = read_identity(path)
+    if identity is None:
+        return None
+    config = checked_config(identity["config"], str(path / CONFIG))
+    return config, identity["text_sha256"]
+
+
+def checked_config(
+    fields: Mapping[str, Any], place: str, remedy: str = _EDIT_CONFIG
+) -> Config:
+    """Returns a full configuration of fields that were read from a file.
+
+    Args:
+      fields: the fields in their groups, as JSON has them.
+      place: where they were read, for the message of an error.
+      remedy: what to try, for that message too.
+
+    Raises:
+      ConfigError: a field is unknown, of the wrong type or out of range.
+    """
+    try:
+        config = complete(fields)
+        with_known_cell = config.copy_and_resolve_references()
+        with_known_cell.model.cell = "lstm"
+        check_config(with_known_cell)
+        for field, value in flatten(config).items():
+            if isinstance(value, str) and not _can_be_a_path(value):
+                raise ConfigError(
+                    f"{field} must be text without NUL and lone surrogates; got "
+                    f"{schema.short(value)}"
+                )
+        return config
+    # A ConfigDict raises various errors for names that its methods have.
+    except (
+        ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+        RecursionError,
+    ) as error:  # fmt: skip
+        reason = schema.one_line(error, 300)
+        raise ConfigError(f"{place}: {reason}. {remedy}.") from None
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Returns whether the functions on files take a text."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def is_finished(path: Path) -> bool:
@@ -44,19 +132,17 @@ def is_finished(path: Path) -> bool:
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
-    """Returns how a run ended, or None while it has not."""
+    """Returns how a run ended, or None where it has not finished.
+
+    Raises:
+      CheckpointError: the file is damaged or cannot be read.
+    """
     file = path / SUMMARY
     if not is_finished(path):
         return None
-    with _naming_damage(file):
-        match json.loads(file.read_text("utf-8")):
-            case {
-                "best": str(best),
-                "best_loss": float(),
-                "test_loss": float() | None,
-            } as summary if best == Path(best).name:
-                return summary
-        raise ValueError("it is no summary of a run")
+    summary = schema.parse(_read(file), str(file), _DELETE_SUMMARY)
+    schema.check_summary(summary, str(file), _DELETE_SUMMARY)
+    return summary
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
@@ -64,41 +150,36 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
     _write_json(path / SUMMARY, summary)
 
 
-def identity_of(config: Config, text_sha256: str) -> dict[str, Any]:
-    """Returns what identifies a run: its configuration and its text."""
-    return {"config": config.to_dict(), "text_sha256": text_sha256}
+def read_json_lines(path: Path, *, is_complete: bool = False) -> list[Record]:
+    """Returns the records of a `metrics.jsonl`; none where the file does not exist.
 
-
-def read_json_lines(path: Path) -> list[Record]:
-    """Returns a file's records; a last line cut off by a crash is left out.
+    Args:
+      path: the file.
+      is_complete: whether a last line without its end is an error. By default it is
+        left out: a process was killed while it wrote that line.
 
     Raises:
-      CheckpointError: another line is no record; the message tells which.
+      CheckpointError: a line is not a record; the message names it.
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [_parse(line, f"{path}: line {n}") for n, line in enumerate(lines, 1)]
-
-
-def _parse(line: bytes, place: str) -> Record:
-    try:
-        match json.loads(line):
-            case {"kind": "train" | "val" | "test", "step": int()} as record:
-                return record
-        reason = "it is no record"
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-    raise CheckpointError(f"{place} is damaged ({reason}); take that line out")
+    *lines, rest = _read(path).split(b"\n")
+    if rest and is_complete:
+        lines.append(rest)
+    return [
+        _parse_record(line, f"{path}: line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
 
 
 def rewind(path: Path, step: int, validated_step: int) -> None:
-    """Takes out of a file what a run will record again.
+    """Removes from a file the records that a resumed run will write again.
 
     Args:
-      path: the file, which need not be there.
-      step: the step from which training goes on.
-      validated_step: the last one whose validation is done with.
+      path: the file, which need not exist.
+      step: the step from which training continues.
+      validated_step: the last step whose validation is recorded.
     """
     last = {"train": step, "val": validated_step, "test": -1}
     records = [r for r in read_json_lines(path) if r["step"] <= last[r["kind"]]]
@@ -108,25 +189,34 @@ def rewind(path: Path, step: int, validated_step: int) -> None:
 
 
 def json_line(record: Record) -> bytes:
-    """Returns a record as a line of `metrics.jsonl`."""
-    return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    """Returns a record as a line of `metrics.jsonl`, in ASCII.
+
+    Characters such as U+2028 are escaped: some programs take them for a line's end.
+    """
+    return (json.dumps(record) + "\n").encode("ascii")
 
 
-@contextlib.contextmanager
-def _naming_damage(file: Path) -> Iterator[None]:
-    """Makes what reading damaged JSON raises one line that names the file."""
+def _read(file: Path) -> bytes:
     try:
-        yield
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        if not file.is_file():  # reading a FIFO would wait for ever
+            raise CheckpointError(
+                f"{file}: must be a regular file. Try moving it away."
+            )
+        return file.read_bytes()
+    except OSError as error:
         raise CheckpointError(
-            f"{file} is damaged ({reason}); mend it, or begin anew beside it with "
-            "train.restart=true"
+            f"{file}: cannot be read: {error.strerror}. Try changing its permissions."
         ) from None
 
 
-def _write_json(path: Path, plain: dict[str, Any]) -> None:
+def _parse_record(line: bytes, place: str) -> Record:
+    record = schema.parse(line, place, _DELETE_LINE)
+    schema.check_record(record, place, _DELETE_LINE)
+    return record
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
     with replacing(path) as file:
-        file.write(json.dumps(plain, indent=2).encode())
+        file.write(json.dumps(value, indent=2).encode())
         file.flush()
         os.fsync(file.fileno())

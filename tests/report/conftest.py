@@ -1,9 +1,14 @@
 """One small run on a text that would like to be markup, and its report."""
 
+import json
+import re
+import shutil
+
 import pytest
 
 import charjax
-from charjax import report
+from charjax import checkpoint, report
+from charjax.storage.sealed import seal, unseal
 
 TEXT = (
     'He said "<script>alert(1)</script>" & left.\n\n'
@@ -26,13 +31,47 @@ def make_config(folder, **fields):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A finished run, which wrote its report.html."""
+    """A finished run with its report.html."""
     folder = tmp_path_factory.mktemp("report")
     (folder / "text").mkdir()
     (folder / "text" / "input.txt").write_text(TEXT, encoding="utf-8")
-    return charjax.train(make_config(folder), sinks=())
+    run = charjax.train(make_config(folder, report=False), sinks=())
+    report.after_run(run.path, lambda record: None)
+    return run
 
 
 @pytest.fixture(scope="session")
 def data(run):
     return report.collect(run.path)
+
+
+def reseal(run, **changes):
+    """Changes a run's only checkpoint as its writer could have."""
+    [path] = {path for path, _ in checkpoint.listing(run)}
+    file = path / checkpoint.MANIFEST
+    plain = unseal(file.read_bytes())
+    file.write_bytes(seal(plain | changes))
+
+
+def with_config(run, group, **fields):
+    """Returns a run's configuration with some fields changed, as JSON has it."""
+    identity = json.loads((run / "config.json").read_text())
+    identity["config"][group] |= fields
+    return identity
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    """A copy of the run with its best checkpoint only."""
+    path = tmp_path / "copy"
+    shutil.copytree(run.path, path)
+    for other, _ in checkpoint.listing(path):
+        if other.name != run.best.name:
+            shutil.rmtree(other)
+    return path
+
+
+def embedded(page):
+    return json.loads(
+        re.search(r'application/json" id="data">(.*?)</script>', page, re.S)[1]
+    )

@@ -1,4 +1,4 @@
-"""Each rule of advice, on histories made up to call for it and on one that does not."""
+"""Each rule of advice: on a run that needs a change, and on one that does not."""
 
 import math
 
@@ -34,7 +34,7 @@ def changes(facts):
     return {a.rule: a.text for a in advise(facts) if a.level == "try"}
 
 
-def test_a_sound_run_is_told_to_change_nothing_and_why():
+def test_no_rule_suggests_a_change_for_a_sound_run():
     assert changes(SOUND) == {}
     assert len(advise(SOUND)) == len(RULES)
 
@@ -49,12 +49,13 @@ def test_a_sound_run_is_told_to_change_nothing_and_why():
     ("size", {"parameters": 20_000_000}, ["20 parameters a character"]),
     ("size", {"parameters": 10_000}, ["100 characters a parameter"]),
     # Two errors of 0.05 are twice 0.05: four times the characters.
-    ("trust", {"val_error": 0.05}, ["±0.100", "400,000"]),
+    ("uncertainty", {"val_error": 0.05}, ["±0.100", "400,000"]),
     ("fit", {"train": epochs([2.0, 1.8, 1.7, 1.7, 1.7]), "dropout": 0.5},
-     ["Underfitting", "which is the lower one", "less dropout"]),
+     ["Underfitting", "which is lower", "less dropout"]),
     ("fit", {"train": epochs([2.0, 1.0, 0.5, 0.4, 0.4]), "dropout": 0.8},
-     ["Overfitting", "; try a smaller model."]),
-    ("trust", {"val_error": None, "val_characters": 40}, ["40 characters is too"]),
+     ["Overfitting", "%. Try a smaller model."]),
+    ("uncertainty", {"val_error": None, "val_characters": 40},
+     ["40 characters is too"]),
     ("length", {"val": epochs([2.1, 1.6, 1.55, 1.5, 1.43]),
                 "train": epochs([2.1, 1.5, 1.45, 1.4, 1.35])},
      ["1.500 at epoch 4.00", "1.430", "train.max_epochs=10"]),
@@ -62,7 +63,7 @@ def test_a_sound_run_is_told_to_change_nothing_and_why():
     ("learning rate", {"learning_rate": 0.5}, ["0.5 is unusual for adamw"]),
     ("learning rate", {"train": epochs([1.3] * 12 + [2.0, 1.3, 2.1] + [1.3] * 9)},
      ["15% 2 times"]),
-    ("counting", {"ngram": 1.2}, ["Counting does better", "1.399", "1.200"]),
+    ("n-gram", {"ngram": 1.2}, ["An n-gram model is better", "1.399", "1.200"]),
 ])  # fmt: skip
 def test_a_rule_asks_for_a_change_with_its_numbers(rule, fields, words):
     found = changes(SOUND._replace(**fields))
@@ -71,13 +72,13 @@ def test_a_rule_asks_for_a_change_with_its_numbers(rule, fields, words):
         assert word in found[rule]
 
 
-def test_a_loss_near_that_of_guessing_evenly_puts_the_rate_in_question():
+def test_a_loss_near_that_of_uniform_guesses_questions_the_learning_rate():
     flat = epochs([math.log(65)] * 5)
     found = changes(SOUND._replace(train=flat, val=flat, ngram=None))
     assert "nothing was learned" in found["learning rate"]
 
 
-def test_a_history_without_numbers_gives_no_advice_but_on_size():
+def test_a_run_without_records_gets_advice_on_size_only():
     nothing = SOUND._replace(
         train=[], val=[], val_error=None, grad_norms=[], ngram=None
     )
@@ -85,12 +86,12 @@ def test_a_history_without_numbers_gives_no_advice_but_on_size():
     assert advise(nothing._replace(train_characters=None)) == []
 
 
-def test_a_rise_within_the_error_of_the_validation_loss_is_no_overfitting():
+def test_a_rise_within_the_error_of_the_validation_loss_is_not_overfitting():
     risen = SOUND._replace(val=epochs([2.1, 1.6, 1.38, 1.40, 1.42]), val_error=0.1)
     assert "fit" not in changes(risen)
 
 
-def test_a_text_that_is_known_by_heart_is_no_underfitting():
+def test_a_memorised_text_is_not_underfitting():
     learned = epochs([2.0, 0.5, 0.0, 0.0, 0.0])
     facts = SOUND._replace(train=learned, val=learned, ngram=0.5)
     assert changes(facts) == {}

@@ -12,7 +12,7 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
     None,
 )
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
 
 HOOK = """<script>
 addEventListener("load", () => {

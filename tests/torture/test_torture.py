@@ -1,6 +1,6 @@
 """The short forms of the scripts beside this file, which say what is checked."""
 
-from tests.torture import flip, kill
+from tests.torture import flip, json_fuzz, kill
 
 
 def test_a_run_killed_at_random_instants_ends_as_the_whole_one(tmp_path):
@@ -15,3 +15,10 @@ def test_no_damaged_file_is_taken_for_sound(tmp_path):
     assert not faults
     assert figures["flipped"] == 15
     assert figures["refused by restore"] > figures["refused by load"] > 0
+
+
+def test_no_damaged_json_file_is_a_traceback_or_believed_against_a_checkpoint(tmp_path):
+    figures, faults = json_fuzz.torture(tmp_path, flips=18, edits=18, seed=3)
+    assert not faults
+    assert figures["report: refused"] + figures["report: shown"] == 36
+    assert figures["compare: refused"] > figures["compare: shown"] > 0

@@ -1,0 +1,76 @@
+"""The text that a run was trained and measured on, and passages of a held-out split."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from charjax.errors import TextError
+from charjax.report.read import SavedRun
+from charjax.text import Lanes, Streams, locate, open_corpus
+from charjax.text.vocab import Vocab
+from charjax.training.setup import make_streams
+
+
+class HeldOut(NamedTuple):
+    """A split that was not trained on.
+
+    Attributes:
+      name: `'validation'` or `'test'`.
+      lanes: the split.
+    """
+
+    name: str
+    lanes: Lanes
+
+
+def open_splits(run: SavedRun, vocab: Vocab) -> Streams | str:
+    """Returns the splits of a run's text, or why they cannot be read.
+
+    Args:
+      run: the run.
+      vocab: its model's vocabulary.
+    """
+    data = run.config.data
+    try:
+        # Located, not found: a report does not fetch a data set that is missing.
+        corpus = open_corpus(locate(data.name, data.dir), data.encoding)
+        if corpus.sha256 != run.text_sha256:
+            return f"{corpus.path} has changed since the run."
+        return make_streams(run.config, corpus, vocab)
+    except TextError as error:
+        return f"The text cannot be read: {str(error).rstrip('.')}."
+
+
+def choose_heldout(streams: Streams | str) -> HeldOut | str:
+    """Returns the validation split, else the test split, or why there is neither."""
+    if isinstance(streams, str):
+        return streams
+    for name, lanes in (("validation", streams.val), ("test", streams.test)):
+        if lanes.num_chunks:
+            return HeldOut(name, lanes)
+    return "The run has neither a validation nor a test split (data.train_frac is 1)."
+
+
+def num_characters(lanes: Lanes) -> int:
+    """Returns the characters of a split."""
+    return lanes.batch_size * lanes.seq_length * lanes.num_chunks
+
+
+def start_of_lanes(lanes: Lanes, most: int) -> np.ndarray:
+    """Returns ids_BxL, the start of every lane: about `most` characters in all."""
+    length = min(lanes.num_chunks * lanes.seq_length, max(most // lanes.batch_size, 1))
+    return lanes.window(0, length)
+
+
+def passages(lanes: Lanes, most: int) -> np.ndarray:
+    """Returns ids_NxL, the start of as few lanes as give about `most` characters."""
+    length = min(lanes.num_chunks * lanes.seq_length, most)
+    count = min(max(most // length, 1), lanes.batch_size)
+    return lanes.window(0, length)[:count]
+
+
+def symbol_names(vocab: Vocab) -> list[str]:
+    r"""Returns each symbol as text; a byte that is not an ASCII character as `\xff`."""
+    if isinstance(vocab.symbols, str):
+        return list(vocab.symbols)
+    return [chr(b) if b < 128 else f"\\x{b:02x}" for b in vocab.symbols]
