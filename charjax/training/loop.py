@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from charjax import cells, checkpoint, devices, model
-from charjax.config import Config, check_config, model_spec
+from charjax.config import Config, check_config
 from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
 from charjax.predict.sample import sample
@@ -109,7 +109,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
                 send({"kind": "note", "text": text})
 
             config = setup.resolve(config, say)
-            spec = model_spec(config)
+            spec = setup.model_spec(config)
             devices.check_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
             corpus = setup.open_text(config, say)
             path = runs.path_of(config)

@@ -8,36 +8,13 @@ from typing import Any
 from charjax import checkpoint
 from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
+from charjax.fields import FREE
 from charjax.storage import locks
 from charjax.storage.files import sweep
 from charjax.training import folder
 from charjax.units import Say
 
 _LOCK = ".charjax.lock"
-
-# Fields that change what is shown or kept or where a run ends early, never what a
-# step learns.
-_FREE = frozenset(
-    {
-        "data.dir",
-        "data.name",
-        "model.kernel",
-        "sample.length",
-        "sample.prime",
-        "sample.temperature",
-        "train.checkpoint_dir",
-        "train.device",
-        "train.explosion_factor",
-        "train.keep_best",
-        "train.on_save_error",
-        "train.patience",
-        "train.print_every",
-        "train.report",
-        "train.restart",
-        "train.run_name",
-        "train.tensorboard",
-    }
-)
 
 
 def path_of(config: Config) -> Path:
@@ -94,7 +71,12 @@ def check(path: Path, config: Config, text_sha256: str) -> None:
 
 
 def _default_name(config: Config) -> str:
-    name = Path(config.data.dir).resolve().name if config.data.dir else config.data.name
+    data = config.data
+    if data.dir:
+        name = Path(data.dir).resolve().name
+    else:
+        text = Path(data.name)
+        name = text.stem if text.is_file() else data.name
     return f"{name}_{config.model.cell}"
 
 
@@ -109,7 +91,7 @@ def _check_same(path: Path, identity: dict[str, Any]) -> None:
     # A field that came later had its default then.
     old = flatten(default_config()) | flatten(there["config"])
     new = flatten(identity["config"])
-    free = _FREE
+    free = FREE
     if new["train.init_from"]:  # whose model has a shape of its own, or is gone by now
         free |= {f"model.{name}" for name in SHAPE}
     differing = [

@@ -13,9 +13,9 @@ import numpy as np
 import optax
 
 from charjax import checkpoint, model
-from charjax.config import SHAPE, Config, model_spec, with_shape
+from charjax.config import SHAPE, Config, with_shape
 from charjax.errors import CheckpointError, ConfigError, TextError
-from charjax.model import Params
+from charjax.model import ModelSpec, Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.optimizer import make_optimizer, make_schedule
@@ -87,6 +87,16 @@ def resolve(config: Config, say: Callable[[str], None]) -> Config:
         if asked != has:
             say(f"init_from {path} has model.{name}={has!r}, not {asked!r}")
     return with_shape(config, spec)
+
+
+def model_spec(config: Config) -> ModelSpec:
+    """Returns the model that a configuration describes.
+
+    Raises:
+      ConfigError: the cell is unknown, or two values do not go together.
+    """
+    fields = [field.name for field in dataclasses.fields(ModelSpec)]
+    return ModelSpec(**{name: config.model[name] for name in fields})
 
 
 def open_text(config: Config, say: Callable[[str], None]) -> Corpus:
