@@ -3,6 +3,7 @@
 import argparse
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -225,6 +226,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. Try {self.prog} --help.")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stdout).write(message)  # argparse's own hides errors of writing
 
 
 def _wide(prog: str) -> argparse.HelpFormatter:

@@ -57,7 +57,7 @@ def text_writer() -> Callable[[str | bytes], None]:
         else:
             text = decoder.decode(piece) if isinstance(piece, bytes) else piece
             if is_terminal:
-                text = printable(text.expandtabs(4), None)
+                text = printable(text.replace("\t", "    "), None)
             sys.stdout.write(text)
         sys.stdout.flush()
 
