@@ -53,5 +53,6 @@ def _line(path: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return ""  # its message has the line
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
+    file = str(path.absolute())
+    lines = [frame.lineno for frame in frames if frame.filename == file]
     return f", line {lines[-1]}" if lines else ""
