@@ -189,21 +189,16 @@ def test_a_wrong_command_is_one_line_with_the_name_of_the_program():
 
 def test_a_reader_that_leaves_ends_the_run_quietly_and_saved(folder):
     words = command(folder, train__max_epochs=100_000, train__print_every=1)
-    shell = f"{shlex.join(map(str, words))} | head -1; exit ${{PIPESTATUS[0]}}"
+    shell = f"{shlex.join(map(str, words))} | head -12; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (141, "")
-    assert done.stdout.count("\n") == 1
-    words = command(folder, train__max_epochs=100_000, train__print_every=1)
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    if list((folder / "cv").glob("run/lm_*")):  # it had begun when the reader left
-        read_until(process, "resumed")
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    assert " loss " in done.stdout
+    assert list((folder / "cv/run").glob("lm_lstm_epoch*"))
 
 
-def test_the_terminal_that_is_closed_stops_nothing_that_was_asked_for(folder):
+def test_a_run_without_output_streams_trains_and_finishes(folder):
     words = shlex.join(map(str, command(folder, "--quiet", train__max_steps=4)))
     done = subprocess.run(
         ["bash", "-c", f"{words} >&- 2>&-"], cwd=ROOT, capture_output=True, check=False
