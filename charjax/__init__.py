@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from charjax.interpret import activations, find_units, gate_saturation
     from charjax.model import (
         ModelSpec,
+        Noise,
         Params,
         apply,
         init,
@@ -28,11 +29,19 @@ if TYPE_CHECKING:
         loss,
         num_parameters,
     )
-    from charjax.predict.sample import sample, stream
-    from charjax.predict.score import evaluate, next_chars, score
+    from charjax.predict import (
+        NGram,
+        Predictor,
+        evaluate,
+        next_chars,
+        sample,
+        score,
+        stream,
+    )
     from charjax.text.novelty import novel_share
     from charjax.text.vocab import Vocab
     from charjax.training import Run, Stopped, train
+    from charjax.unroll import Execution
 
 __version__ = "0.1.0"
 
@@ -44,22 +53,26 @@ _HOMES = {
     "find_units": "interpret",
     "gate_saturation": "interpret",
     "ModelSpec": "model",
+    "Noise": "model",
     "Params": "model",
     "apply": "model",
     "init": "model",
     "initial_carry": "model",
     "loss": "model",
     "num_parameters": "model",
+    "NGram": "predict.ngram",
+    "Predictor": "predict",
+    "evaluate": "predict",
+    "next_chars": "predict",
+    "sample": "predict",
+    "score": "predict",
+    "stream": "predict",
     "novel_share": "text.novelty",
-    "sample": "predict.sample",
-    "stream": "predict.sample",
-    "evaluate": "predict.score",
-    "next_chars": "predict.score",
-    "score": "predict.score",
     "Vocab": "text.vocab",
     "Run": "training",
     "Stopped": "training",
     "train": "training",
+    "Execution": "unroll",
 }
 
 __all__ = [
@@ -67,9 +80,13 @@ __all__ = [
     "CharjaxError",
     "CheckpointError",
     "ConfigError",
+    "Execution",
     "MissingTextError",
     "ModelSpec",
+    "NGram",
+    "Noise",
     "Params",
+    "Predictor",
     "Run",
     "SinkError",
     "Stopped",
@@ -103,6 +120,8 @@ _MODULES = (
     "config",
     "interpret",
     "linen",
+    "model",
+    "plot",
     "predict",
     "report",
     "text",

@@ -48,6 +48,7 @@ def check_config(config: Config) -> Config:
     """
     full = complete(config)
     _check_segments(full)
+    _check_embedding(full)
     return full
 
 
@@ -188,6 +189,17 @@ def _check_segments(config: Config) -> None:
         raise ConfigError(
             f"train.segment_length must divide data.seq_length, which is {chunk}; "
             f"got {segment}. Try {math.gcd(chunk, segment)}, or 0 for whole chunks."
+        )
+
+
+def _check_embedding(config: Config) -> None:
+    model = config.model
+    # The model of train.init_from has an embedding of its own, or none.
+    has_none = not model.embedding_size and not config.train.init_from
+    if model.embedding_dropout and has_none:
+        raise ConfigError(
+            "model.embedding_dropout must be 0 without an embedding; got "
+            f"{model.embedding_dropout}. Try model.embedding_size=64."
         )
 
 

@@ -45,3 +45,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
+    """Raises a ConfigError that names the nearest choice if a value is not a choice."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise ConfigError(
+            f"{field} must be one of {', '.join(choices)}; got {value!r}."
+            f"{did_you_mean(str(value), choices)}"
+        )

@@ -1,4 +1,4 @@
-"""The recurrent stack as a Flax Linen module, to drop into an existing Flax model."""
+"""The recurrent stack as a Flax Linen module, for use in an existing Flax model."""
 
 from typing import Any
 
@@ -6,16 +6,23 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from charjax import cells, model
+from charjax import cells
 from charjax.cells.base import Carry
-from charjax.unroll.precision import sum_type
+from charjax.model.forward import run_layers
+from charjax.model.noise import Noise
+from charjax.model.params import init_layers, zero_carries
+from charjax.model.spec import ModelSpec
+from charjax.unroll.execution import Execution
+from charjax.unroll.precision import matmul_in, sum_type
 
 
 class RecurrentStack(nn.Module):
-    """Layers of any registered cell, scanned over time with charjax's fast backward.
+    """Layers of any registered cell, unrolled over time with charjax's fast backward.
 
     Attributes:
-      spec: cell, sizes, dropout and precision; its embedding fields are not used.
+      spec: cell and sizes; its embedding fields are not used.
+      noise: dropout in training.
+      execution: how the layers run.
       scheme: how weights are first drawn, `'orthogonal'` or `'uniform'`.
 
     Example:
@@ -24,12 +31,16 @@ class RecurrentStack(nn.Module):
       >>> from charjax.linen import RecurrentStack
       >>> stack = RecurrentStack(ModelSpec(cell="gru", hidden_size=8))
       >>> x_BxTxD = jnp.ones((2, 5, 3))
-      >>> h_BxTxH, variables = stack.init_with_output(jax.random.key(0), x_BxTxD)
-      >>> h_BxTxH[0].shape
+      >>> (h_BxTxH, carry), variables = stack.init_with_output(
+      ...     jax.random.key(0), x_BxTxD
+      ... )
+      >>> h_BxTxH.shape
       (2, 5, 8)
     """
 
-    spec: model.ModelSpec
+    spec: ModelSpec
+    noise: Noise = Noise()
+    execution: Execution = Execution()
     scheme: str = "orthogonal"
 
     @nn.compact
@@ -41,20 +52,22 @@ class RecurrentStack(nn.Module):
         Args:
           x_BxTxD: the input.
           carry: the state before the first step; zero by default.
-          train: drop units, drawing from the `dropout` stream of keys.
+          train: apply the noise, drawn from the `dropout` stream of keys.
         """
         batch_size, _, input_size = x_BxTxD.shape
-        spec, draw = self.spec, model.initializers(self.scheme)
+        spec, draw = self.spec, cells.initializers(self.scheme)
         layers = self.param(
-            "layers", lambda key: model.init_layers(key, spec, input_size, draw)
+            "layers", lambda key: init_layers(key, spec, input_size, draw)
         )
         if carry is None:
-            cell = cells.get(spec.cell)
             # As wide as the sums of its products.
             dtype = sum_type(jnp.result_type(x_BxTxD, *jax.tree.leaves(layers)))
-            zero = cell.initial_carry(batch_size, spec.hidden_size, dtype)
-            carry = (zero,) * spec.num_layers
+            carry = zero_carries(spec, batch_size, dtype)
         key = self.make_rng("dropout") if train else None
+        project = cells.get(spec.cell).project
         x_TxBxD = jnp.swapaxes(x_BxTxD, 0, 1)
-        h_TxBxH, carry = model.run_layers(layers, spec, x_TxBxD, carry, key)
+        z_TxBxGH = project(layers[0], x_TxBxD, matmul_in(self.execution.precision))
+        h_TxBxH, _, carry = run_layers(
+            layers, spec, z_TxBxGH, carry, self.noise, key, self.execution
+        )
         return jnp.swapaxes(h_TxBxH, 0, 1), carry

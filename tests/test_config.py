@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-import charjax
-from charjax import model
+from charjax.cells.initializers import SCHEMES
 from charjax.config import (
     SHAPE,
     check_config,
@@ -21,11 +20,11 @@ from charjax.config import (
     default_config,
     flatten,
     parse_field,
-    with_shape,
 )
 from charjax.errors import ConfigError
 from charjax.fields import COMPARED, FIELDS, FREE, GROUPS
-from charjax.training import setup
+from charjax.model.noise import DROPOUT_MODES
+from charjax.unroll.execution import PRECISIONS, UNROLLS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -170,15 +169,20 @@ def test_the_scopes_say_what_is_fixed_what_may_change_and_what_is_compared():
 
 
 def test_the_choices_of_the_table_are_those_of_the_code():
-    spec = charjax.ModelSpec(embedding_size=4)
-    for name in ("dtype", "kernel", "dropout_mode"):
-        for choice in FIELDS[f"model.{name}"].rule.choices:
-            config = with_shape(default_config(), spec)
-            config.unlock()
-            config.model[name] = choice
-            setup.model_spec(config)
-    for scheme in FIELDS["model.init"].rule.choices:
-        model.initializers(scheme)
+    choices = {name: set(f.rule.choices) for name, f in FIELDS.items() if f.rule}
+    assert choices["model.dtype"] == {*PRECISIONS}
+    assert choices["model.kernel"] == {*UNROLLS}
+    assert choices["model.dropout_mode"] == {*DROPOUT_MODES}
+    assert choices["model.init"] == {*SCHEMES}
+
+
+def test_dropout_of_an_embedding_needs_one_which_another_model_may_bring():
+    config = default_config()
+    config.model.embedding_dropout = 0.1
+    with pytest.raises(ConfigError, match=r"must be 0 without .* got 0\.1\. Try"):
+        check_config(config)
+    config.train.init_from = "cv/another"
+    check_config(config)
 
 
 def test_overrides_name_fields_that_exist():

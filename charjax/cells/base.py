@@ -1,4 +1,4 @@
-"""The cell contract: what a recurrent cell is, and how its weights are first drawn."""
+"""The cell contract: what a recurrent cell is, and parts that several cells share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,46 +6,36 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from charjax.cells.initializers import Initializers
+
 Array = jax.Array
 CellParams = Any
 Carry = Any
 Matmul = Callable[[Array, Array], Array]
 
 
-class Initializers(NamedTuple):
-    """How a cell's first weights are drawn.
-
-    Attributes:
-      input: `(key, (D, H), gates) -> w_DxGH`, one draw a gate, side by side.
-      recurrent: `(key, (H, H), gates) -> w_HxGH`, likewise.
-      bias: `(key, size) -> b`.
-      forget_bias: what an LSTM's forget gate starts from; large keeps memory.
-    """
-
-    input: Callable[[Array, tuple[int, int], int], Array]
-    recurrent: Callable[[Array, tuple[int, int], int], Array]
-    bias: Callable[[Array, int], Array]
-    forget_bias: float = 1.0
-
-
 class Cell(NamedTuple):
-    """A recurrent cell as four pure functions, and a fifth where it has gates.
+    """A recurrent cell as four pure functions, and two optional ones.
 
-    One step of the recurrence is `step(params, carry, project(params, x))`. The two
-    are apart because `project` needs no carry: it runs once over all time steps.
-    Both multiply by weights through `matmul(x, w)`, which is `x @ w` in the model's
-    precision (a row lookup where `x` holds integer ids). A weight that `step` hands
-    to `matmul` as it stands gets its gradient from one product over all time steps
-    after the backward pass instead of one a step (see `charjax.unroll.scan`).
+    One step of the recurrence is `step(params, carry, project(params, x))`. The two are
+    separate because `project` needs no carry: it runs once over all time steps. Both
+    multiply by weights through `matmul(x, w)`, which is `x @ w` in the precision of the
+    execution. A weight that `step` passes to `matmul` unchanged gets its gradient from
+    one product over all time steps after the backward pass, instead of one product a
+    step (see `charjax.unroll.scan`).
 
     Attributes:
       init: `(key, input_size, hidden_size, initializers) -> params`, any pytree.
       initial_carry: `(batch_size, hidden_size, dtype) -> carry`, any pytree of arrays
         whose leading axis is the batch.
-      project: `(params, x_...xD, matmul) -> z_...xGH`, any leading axes.
+      project: `(params, x_...xD, matmul) -> z_...xGH`, any leading axes. The input is
+        always vectors: an embedding, one-hot characters, or the layer below.
       step: `(params, carry, z_BxGH, matmul) -> (carry, h_BxH)`.
       gates: `(params, carry, z_BxGH, matmul) -> {name: gate_BxH}`, the gates in [0, 1]
-        that this step opens, for `charjax.activations`; None where there are none.
+        that this step opens, for `charjax.activations`; None without gates.
+      linear: `(params, z) -> (a, b)` with `step`'s `h' = a * h + b`, for a cell whose
+        carry and output are the same array h. Such a cell can run in parallel over
+        time (see `charjax.unroll.linear`); None for all others.
     """
 
     init: Callable[[Array, int, int, Initializers], CellParams]
@@ -53,6 +43,7 @@ class Cell(NamedTuple):
     project: Callable[[CellParams, Array, Matmul], Any]
     step: Callable[[CellParams, Carry, Any, Matmul], tuple[Carry, Array]]
     gates: Callable[[CellParams, Carry, Any, Matmul], dict[str, Array]] | None = None
+    linear: Callable[[CellParams, Any], tuple[Array, Array]] | None = None
 
 
 class DenseParams(NamedTuple):
@@ -70,7 +61,7 @@ class DenseParams(NamedTuple):
 
 
 def dense_init(gates: int) -> Callable[[Array, int, int, Initializers], DenseParams]:
-    """Returns the `init` of a cell with `DenseParams` and so many gates."""
+    """Returns the `init` of a cell with `DenseParams` and this number of gates."""
 
     def init(
         key: Array, input_size: int, hidden_size: int, initializers: Initializers
@@ -87,7 +78,12 @@ def dense_init(gates: int) -> Callable[[Array, int, int, Initializers], DensePar
 
 def dense_project(params: DenseParams, x: Array, matmul: Matmul) -> Array:
     """Returns `x W + b`, the part of every gate that does not depend on the carry."""
-    return matmul(x, params.input_DxGH) + params.bias_GH
+    return add_bias(matmul(x, params.input_DxGH), params.bias_GH)
+
+
+def add_bias(x: Array, bias_H: Array) -> Array:
+    """Returns `x_...xH + bias_H`, even if JAX is set to refuse rank promotion."""
+    return x + jnp.expand_dims(bias_H, tuple(range(x.ndim - 1)))
 
 
 def zero_carry(batch_size: int, hidden_size: int, dtype: Any) -> Array:

@@ -1,4 +1,4 @@
-"""The GRU that resets after the recurrent product, as cuDNN, PyTorch and Flax have it.
+"""The GRU that resets after the recurrent product, as in cuDNN, PyTorch and Flax.
 
     r = sigmoid(W_r x + U_r h + b_r)
     u = sigmoid(W_u x + U_u h + b_u)
@@ -18,6 +18,7 @@ from charjax.cells.base import (
     Cell,
     Initializers,
     Matmul,
+    add_bias,
     dense_init,
     dense_project,
     sigmoid,
@@ -26,7 +27,7 @@ from charjax.cells.base import (
 
 
 class GRUParams(NamedTuple):
-    """Weights with gates in the order r, u, n, and the bias behind the reset gate."""
+    """Weights with gates in the order r, u, n, and the bias inside the reset gate."""
 
     input_DxGH: jax.Array
     recurrent_HxGH: jax.Array
@@ -64,10 +65,10 @@ def gates(
 def _activations(
     z_BxGH: jax.Array, y_BxGH: jax.Array, reset_bias_H: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Returns `r u n` after their nonlinearities, and what r is multiplied with."""
+    """Returns `r u n` after their nonlinearities, and what r multiplies."""
     z_r, z_u, z_n = jnp.split(z_BxGH, 3, axis=-1)
     y_r, y_u, y_n = jnp.split(y_BxGH, 3, axis=-1)
-    r, u, y_n = sigmoid(z_r + y_r), sigmoid(z_u + y_u), y_n + reset_bias_H
+    r, u, y_n = sigmoid(z_r + y_r), sigmoid(z_u + y_u), add_bias(y_n, reset_bias_H)
     return r, u, jnp.tanh(z_n + r * y_n), y_n
 
 

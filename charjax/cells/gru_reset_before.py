@@ -24,7 +24,7 @@ from charjax.cells.base import (
 
 
 class ResetBeforeParams(NamedTuple):
-    """Weights with gates in the order r, u, n; the candidate's product is apart."""
+    """Weights with gates in the order r, u, n; the candidate's matrix is separate."""
 
     input_DxGH: jax.Array
     recurrent_Hx2H: jax.Array

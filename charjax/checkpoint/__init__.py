@@ -34,8 +34,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from charjax.errors import CheckpointError, ConfigError
-from charjax.model import ModelSpec, Params, check_choice, init
+from charjax.errors import CheckpointError, ConfigError, check_choice
+from charjax.model import ModelSpec, Params, init
 from charjax.text.vocab import Vocab
 from charjax.units import Say
 
@@ -626,9 +626,7 @@ def _template(record: Record) -> Params:
 
 def _portable(spec: ModelSpec) -> dict[str, Any]:
     """Returns a spec's fields but for the kernel, which the next machine may lack."""
-    fields = dataclasses.asdict(spec)
-    del fields["kernel"]
-    return fields
+    return dataclasses.asdict(spec)
 
 
 def spec_of(record: Record) -> ModelSpec:
@@ -643,14 +641,16 @@ def spec_of(record: Record) -> ModelSpec:
       'lstm'
     """
     defaults = dataclasses.asdict(ModelSpec())
-    for name, value in record.spec.items():
+    old = ("dropout", "dropout_mode", "embedding_dropout", "dtype")
+    shape = {n: v for n, v in record.spec.items() if n not in old}
+    for name, value in shape.items():
         kind = type(defaults.get(name))
         kinds = (int, float) if kind is float else (kind,)
         if name not in defaults or type(value) not in kinds:
             raise CheckpointError(
                 f"model.{name} = {value!r:.60} is unknown to this charjax; upgrade it"
             )
-    spec = ModelSpec(**record.spec)
+    spec = ModelSpec(**shape)
     if spec.num_layers > len(record.leaves):
         count = len(record.leaves)
         raise CheckpointError(f"{spec.num_layers} layers, but only {count} arrays")

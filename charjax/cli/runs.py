@@ -4,14 +4,17 @@ import argparse
 import math
 from pathlib import Path
 
-from charjax import cells, checkpoint, devices
+from charjax import cells, checkpoint
 from charjax.checkpoint import Record
 from charjax.cli.output import say
 from charjax.config import flatten
+from charjax.devices import current_platform
 from charjax.errors import CharjaxError
 from charjax.model import num_parameters
 from charjax.training.folder import is_finished
 from charjax.units import bits
+from charjax.unroll import Execution
+from charjax.unroll.choose import describe
 
 _LOSS_HEADER = f"{'loss':>7}  {'bits':>6}  {'of':5}"
 
@@ -39,7 +42,7 @@ def inspect(args: argparse.Namespace) -> None:
     checkpoint.verify(path)
     record, params = checkpoint.read(path), checkpoint.load(path)
     spec, parts = params.spec, num_parameters(params)
-    kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+    kernel = describe(cells.get(spec.cell), Execution(), current_platform())
     split = "validation" if record.loss_of == "val" else "training"
     say(f"checkpoint   {path}")
     say(f"step         {record.step:,} (epoch {record.epoch:.2f})")

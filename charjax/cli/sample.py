@@ -2,11 +2,10 @@
 
 import argparse
 
+from charjax import predict
 from charjax.cli.models import load_model, prime_of
 from charjax.cli.output import say, text_writer
 from charjax.errors import ConfigError
-from charjax.predict import sample as sampling
-from charjax.predict.score import next_chars
 
 
 def sample(args: argparse.Namespace) -> None:
@@ -23,11 +22,11 @@ def sample(args: argparse.Namespace) -> None:
     }
     write = text_writer()
     if args.num_samples is None:
-        for piece in sampling.stream(params, prime, args.temperature, **options):
+        for piece in predict.stream(params, prime, args.temperature, **options):
             write(piece)
         write("\n")
         return
-    texts = sampling.sample(
+    texts = predict.sample(
         params, prime, args.temperature, num_samples=args.num_samples, **options
     )
     for number, text in enumerate(texts, start=1):
@@ -44,6 +43,6 @@ def show_next(args: argparse.Namespace) -> None:
         )
     params = load_model(args)
     prime = prime_of(args, params.vocab.encoding)
-    table = next_chars(params, prime, temperature=args.temperature)
+    table = predict.next_chars(params, prime, temperature=args.temperature)
     for symbol, probability in list(table.items())[: args.top or None]:
         say(f"{probability:8.4%}  {symbol!r}")

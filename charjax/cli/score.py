@@ -3,9 +3,9 @@
 import argparse
 import math
 
+from charjax import predict
 from charjax.cli.models import load_model, read_bytes, read_text
 from charjax.cli.output import say
-from charjax.predict.score import score as score_of
 from charjax.text.novelty import novel_share
 
 
@@ -13,7 +13,7 @@ def score(args: argparse.Namespace) -> None:
     """Prints how well a model predicts a text."""
     params = load_model(args)
     text = read_text(args.text, params.vocab.encoding)
-    result = score_of(params, text, on_unknown=args.on_unknown)
+    result = predict.score(params, text, on_unknown=args.on_unknown)
     say(f"characters       {len(result.log_probs):,}")
     say(f"nats/char        {result.nats:.4f}")
     say(f"bits/char        {result.bits:.4f}")

@@ -1,1 +1,20 @@
 """What anything that predicts the next character can do: score texts and write them."""
+
+from charjax.predict.evaluate import evaluate
+from charjax.predict.ngram import NGram
+from charjax.predict.predictor import ModelPredictor, Predictor, predictor_of
+from charjax.predict.sample import sample, stream
+from charjax.predict.score import Score, next_chars, score
+
+__all__ = [
+    "ModelPredictor",
+    "NGram",
+    "Predictor",
+    "Score",
+    "evaluate",
+    "next_chars",
+    "predictor_of",
+    "sample",
+    "score",
+    "stream",
+]

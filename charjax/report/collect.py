@@ -14,8 +14,8 @@ from charjax.config import Config, flatten
 from charjax.devices import jit_forward
 from charjax.errors import ConfigError, TextError
 from charjax.model import Params
-from charjax.predict.ngram import NGram
-from charjax.predict.sample import sample
+from charjax.predict import NGram, sample
+from charjax.predict.evaluate import chunk_losses
 from charjax.report import advice, history
 from charjax.report.history import Folder
 from charjax.text import Lanes, Streams, open_corpus
@@ -98,7 +98,7 @@ def collect(path: Path | str) -> Report:
     streams = _streams(folder, params)
     heldout = _held_out(streams)
     curves = history.curves(folder.records) | {
-        "ngram": _ngram(streams, heldout, len(params.vocab)),
+        "ngram": _ngram(streams, heldout, params.vocab),
         "clip_norm": _clip_norm(folder.config),
     }
     facts = _facts(folder, params, streams, heldout, curves)
@@ -210,7 +210,7 @@ def _size(lanes: Lanes) -> int:
 
 
 def _ngram(
-    streams: Streams | str, heldout: _HeldOut | str, vocab_size: int
+    streams: Streams | str, heldout: _HeldOut | str, vocab: Vocab
 ) -> Section | None:
     """Returns what an n-gram model loses on the validation split."""
     if isinstance(streams, str) or isinstance(heldout, str):
@@ -218,9 +218,11 @@ def _ngram(
     if heldout.name != "validation":
         return None
     train_BxL = _start_of(streams.train, _NGRAM_CHARACTERS)
-    fitted = NGram.fit(train_BxL, vocab_size, order=_NGRAM_ORDER)
-    nats = fitted.nats(_start_of(heldout.lanes, _NGRAM_CHARACTERS))
-    loss = float(np.mean(nats, dtype=np.float64))
+    fitted = NGram.fit(train_BxL, vocab, order=_NGRAM_ORDER)
+    most_chunks = max(
+        _NGRAM_CHARACTERS // (heldout.lanes.batch_size * heldout.lanes.seq_length), 1
+    )
+    loss = float(np.mean(chunk_losses(fitted, heldout.lanes, most_chunks=most_chunks)))
     return {"order": _NGRAM_ORDER, "loss": loss, "characters": train_BxL.size}
 
 
@@ -295,13 +297,8 @@ def _standard_error(params: Params, lanes: Lanes) -> float | None:
     cuts = -(-_STRETCHES // B)
     if num_chunks < cuts:
         return None
-    carry = model.initial_carry(params, B)
-    nats = []
-    for chunk in range(num_chunks):
-        ids_BxS = jax.numpy.asarray(lanes.window(chunk * T, T + 1), np.int32)
-        logits_BxTxV, carry = _apply(params, ids_BxS[:, :-1], carry)
-        nats.append(jax.vmap(model.mean_nats)(logits_BxTxV, ids_BxS[:, 1:]))
-    stretches = [part.mean(axis=0) for part in np.array_split(np.stack(nats), cuts)]
+    nats_KxB = chunk_losses(params, lanes, most_chunks=num_chunks)
+    stretches = [part.mean(axis=0) for part in np.array_split(nats_KxB, cuts)]
     return float(np.std(stretches, ddof=1) / math.sqrt(np.size(stretches)))
 
 

@@ -14,8 +14,8 @@ from charjax import cells, checkpoint, devices, model
 from charjax.config import Config, check_config
 from charjax.errors import CharjaxError, CheckpointError, SinkError, TrainingError
 from charjax.model import Params
+from charjax.predict import evaluate
 from charjax.predict.sample import sample
-from charjax.predict.score import evaluate
 from charjax.text import Corpus, warn_if_small
 from charjax.training import folder, setup
 from charjax.training import run as runs
@@ -31,6 +31,7 @@ from charjax.training.sinks.records import (
 from charjax.training.sinks.tensorboard import tensorboard
 from charjax.training.step import Metrics, TrainState
 from charjax.units import bits, duration
+from charjax.unroll import choose
 
 _RECENT = 500  # losses that an explosion is judged against
 _SUSTAINED = 50  # losses in a row that must be too high
@@ -110,7 +111,8 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
 
             config = setup.resolve(config, say)
             spec = setup.model_spec(config)
-            devices.check_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+            execution = setup.execution(config)
+            choose.check(cells.get(spec.cell), execution, device.platform)
             corpus = setup.open_text(config, say)
             path = runs.path_of(config)
             with runs.owned(path, say) as is_ours:
@@ -274,7 +276,9 @@ class _Loop:
             f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
             f"{sum(parts.values()):,} parameters: {counts}"
         )
-        kernel = devices.describe_kernel(spec.kernel, cells.get(spec.cell), spec.dtype)
+        kernel = choose.describe(
+            cells.get(spec.cell), setup.execution(self.config), device.platform
+        )
         self._say(f"kernel    {kernel}")
         self._emit(
             "begin",
@@ -388,7 +392,7 @@ class _Loop:
         try:
             with self.stop.at_once():
                 if val.num_chunks:
-                    loss = evaluate(params, val)
+                    loss = evaluate(params, val, execution=setup.execution(self.config))
                 if config.sample.length and math.isfinite(loss):
                     text = sample(
                         params,
@@ -396,6 +400,7 @@ class _Loop:
                         config.sample.temperature,
                         length=config.sample.length,
                         seed=config.train.seed,
+                        execution=setup.execution(config),
                     )
         except Stopped:
             self._save_and_stop()
@@ -440,7 +445,11 @@ class _Loop:
         if self.plan.streams.test.num_chunks:
             try:
                 with self.stop.at_once():
-                    loss = evaluate(checkpoint.load(best), self.plan.streams.test)
+                    loss = evaluate(
+                        checkpoint.load(best),
+                        self.plan.streams.test,
+                        execution=setup.execution(self.config),
+                    )
             except Stopped:
                 self._save_and_stop()
             self._emit("test", self.step, loss=loss, bits=bits(loss), of="test")

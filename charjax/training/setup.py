@@ -15,11 +15,12 @@ import optax
 from charjax import checkpoint, model
 from charjax.config import SHAPE, Config, with_shape
 from charjax.errors import CheckpointError, ConfigError, TextError
-from charjax.model import ModelSpec, Params
+from charjax.model import ModelSpec, Noise, Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.step import Advance, TrainState, create_state, make_advance
+from charjax.unroll import Execution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +96,22 @@ def model_spec(config: Config) -> ModelSpec:
     Raises:
       ConfigError: the cell is unknown, or two values do not go together.
     """
-    fields = [field.name for field in dataclasses.fields(ModelSpec)]
-    return ModelSpec(**{name: config.model[name] for name in fields})
+    return ModelSpec(**{name: config.model[name] for name in SHAPE})
+
+
+def noise(config: Config) -> Noise:
+    """Returns the noise of a training step that a configuration describes."""
+    fields = [field.name for field in dataclasses.fields(Noise)]
+    return Noise(**{name: config.model[name] for name in fields})
+
+
+def execution(config: Config) -> Execution:
+    """Returns how the model that a configuration describes runs in training."""
+    return Execution(
+        precision=config.model.dtype,
+        unroll=config.model.kernel,
+        segment_length=config.train.segment_length,
+    )
 
 
 def open_text(config: Config, say: Callable[[str], None]) -> Corpus:
@@ -118,7 +133,6 @@ def first_params(config: Config, text_vocab: Vocab) -> Params:
         return model.init(key, model_spec(config), text_vocab, **draw)
     params = checkpoint.load(config.train.init_from)
     spec = model_spec(config)
-    params = params.replace(spec=spec)
     missing, extra = text_vocab.difference(params.vocab)
     if missing and not config.train.extend_vocab:
         raise TextError(
@@ -144,9 +158,7 @@ def check_prime(config: Config, vocab: Vocab) -> None:
 
 def saved_params(config: Config, path: Path) -> Params:
     """Returns the weights of a run's checkpoint, to go on with."""
-    params = checkpoint.load(path)
-    spec = dataclasses.replace(params.spec, kernel=config.model.kernel)
-    return params.replace(spec=spec)
+    return checkpoint.load(path)
 
 
 def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
@@ -182,7 +194,8 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         max_count=config.train.steps_per_dispatch,
         steps_per_epoch=steps_per_epoch,
         reset_rate=config.train.reset_rate,
-        segment_length=config.train.segment_length,
+        noise=noise(config),
+        execution=execution(config),
     )
     return Plan(
         config=config,

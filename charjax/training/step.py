@@ -10,8 +10,9 @@ import optax
 from flax import struct
 
 from charjax.cells.base import Carry
-from charjax.devices import compiler_options
-from charjax.model import Params, initial_carry, logits, mean_nats
+from charjax.devices import current_platform, training_options
+from charjax.model import Noise, Params, chunk_loss, initial_carry
+from charjax.unroll import Execution
 
 
 class TrainState(struct.PyTreeNode):
@@ -69,7 +70,8 @@ def make_advance(
     max_count: int,
     steps_per_epoch: int,
     reset_rate: float = 0.0,
-    segment_length: int = 0,
+    noise: Noise,
+    execution: Execution,
 ) -> Advance:
     """Returns `advance(state, window, count)`, which takes `count` training steps.
 
@@ -84,9 +86,8 @@ def make_advance(
       reset_rate: chance that it is at any other step, drawn for each lane. A state
         that is never reset drifts to where a model that starts from zero, as in
         sampling, has never been.
-      segment_length: time steps whose activations are in memory at once; those of
-        the other segments of a chunk are computed again in the backward pass, from
-        the state at their start. It divides `seq_length`; 0 keeps all.
+      noise: dropout.
+      execution: how the model runs.
 
     Returns:
       The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
@@ -106,7 +107,9 @@ def make_advance(
         carry = jax.tree.map(partial(_choose, is_reset_B), zero, state.carry)
 
         def objective(params: Params) -> tuple[jax.Array, Carry]:
-            return _loss(params, x_TxB, y_TxB, carry, key, segment_length or seq_length)
+            return chunk_loss(
+                params, x_TxB, y_TxB, carry, noise=noise, key=key, execution=execution
+            )
 
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
@@ -138,37 +141,9 @@ def make_advance(
         )
         return state, Metrics(loss_K, norm_K, optax.tree.norm(state.params))
 
-    return jax.jit(advance, donate_argnums=0, compiler_options=compiler_options())
-
-
-def _loss(
-    params: Params,
-    x_TxB: jax.Array,
-    y_TxB: jax.Array,
-    carry: Carry,
-    key: jax.Array,
-    segment_length: int,
-) -> tuple[jax.Array, Carry]:
-    """Returns a chunk's mean loss and last state; segments are recomputed backward."""
-    if segment_length == len(x_TxB):
-        logits_TxBxV, last = logits(params, x_TxB, carry, key)
-        return mean_nats(logits_TxBxV, y_TxB), last
-
-    def read_segment(carry: Carry, segment: Any) -> tuple[Carry, jax.Array]:
-        x_SxB, y_SxB, i = segment
-        # A locked mask is one for the whole chunk; others differ between segments.
-        locked = params.spec.dropout_mode == "locked"
-        segment_key = key if locked else jax.random.fold_in(key, i)
-        logits_SxBxV, carry = logits(params, x_SxB, carry, segment_key)
-        return carry, mean_nats(logits_SxBxV, y_SxB)
-
-    x_NxSxB, y_NxSxB = (
-        ids_TxB.reshape(-1, segment_length, ids_TxB.shape[1])
-        for ids_TxB in (x_TxB, y_TxB)
+    return jax.jit(
+        advance, donate_argnums=0, compiler_options=training_options(current_platform())
     )
-    segments = x_NxSxB, y_NxSxB, jnp.arange(len(x_NxSxB))
-    last, nats_N = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
-    return jnp.mean(nats_N), last
 
 
 def _choose(is_first_B: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:

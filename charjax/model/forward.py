@@ -1,0 +1,263 @@
+"""The forward pass: characters in, logits, layer outputs and the next state out.
+
+Training, scoring, sampling and interpretation all go through `forward`. A single step
+is the pass with T = 1.
+
+Characters become vectors in one place, here. The first layer's `project` needs no
+carry, so its results for all V characters make a table `z_VxGH`, and a character's
+input is a row of that table. With one-hot characters the table costs nothing: the
+identity matrix times the weights is the weights.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from charjax import cells
+from charjax.cells.base import Carry, add_bias
+from charjax.errors import ConfigError
+from charjax.model.noise import Noise, dropout
+from charjax.model.params import Params, initial_carry
+from charjax.model.spec import ModelSpec
+from charjax.unroll import choose
+from charjax.unroll.execution import Execution
+from charjax.unroll.precision import matmul_in
+
+Unroll = Callable[..., tuple[Carry, jax.Array]]
+
+
+class Output(NamedTuple):
+    """The results of a forward pass.
+
+    Attributes:
+      logits_TxBxV: of the character after each one read.
+      layers: each layer's outputs `h_TxBxH`, the lowest first, before dropout.
+      carry: each layer's state after the last character.
+    """
+
+    logits_TxBxV: jax.Array
+    layers: tuple[jax.Array, ...]
+    carry: Carry
+
+
+def apply(
+    params: Params,
+    ids_BxT: jax.Array,
+    carry: Carry | None = None,
+    *,
+    noise: Noise | None = None,
+    key: jax.Array | None = None,
+    execution: Execution | None = None,
+) -> tuple[jax.Array, Carry]:
+    """Returns the logits of each next character, and the state after the last one.
+
+    Args:
+      params: the model.
+      ids_BxT: characters as ids of `params.vocab`, any integer type.
+      carry: the state before the first one; zero by default.
+      noise: dropout, for training; none by default.
+      key: a `jax.random.key` from which the noise is drawn.
+      execution: how the model runs.
+
+    Returns:
+      `logits_BxTxV`, where `[:, t]` predicts the character after `ids[:, t]`, and the
+      carry to pass in with the text that follows.
+
+    Raises:
+      ConfigError: there is noise without a key, or the carry has another number of
+        layers.
+
+    Example:
+      >>> import charjax, jax
+      >>> vocab = charjax.Vocab.of("hello world")
+      >>> params = charjax.init(jax.random.key(0), charjax.ModelSpec(), vocab)
+      >>> logits, carry = charjax.apply(params, vocab.encode("hello")[None])
+      >>> logits.shape
+      (1, 5, 8)
+    """
+    return _apply(params, jnp.asarray(ids_BxT), carry, key, noise, execution)
+
+
+# Jitted so that a call outside a jit does not trace and compile its loops each time.
+@partial(jax.jit, static_argnames=("noise", "execution"))
+def _apply(
+    params: Params,
+    ids_BxT: jax.Array,
+    carry: Carry | None,
+    key: jax.Array | None,
+    noise: Noise | None,
+    execution: Execution | None,
+) -> tuple[jax.Array, Carry]:
+    out = forward(params, ids_BxT.T, carry, noise=noise, key=key, execution=execution)
+    return jnp.swapaxes(out.logits_TxBxV, 0, 1), out.carry
+
+
+def forward(
+    params: Params,
+    ids_TxB: jax.Array,
+    carry: Carry | None = None,
+    *,
+    noise: Noise | None = None,
+    key: jax.Array | None = None,
+    execution: Execution | None = None,
+    table_VxGH: Any = None,
+    unroll: Unroll = choose.unroll,
+) -> Output:
+    """Returns logits, layer outputs and state, time first.
+
+    Args:
+      params: the model.
+      ids_TxB: characters as ids of `params.vocab`.
+      carry: the state before the first; zero by default.
+      noise: dropout, for training; none by default.
+      key: a `jax.random.key` from which the noise is drawn.
+      execution: how the model runs.
+      table_VxGH: `input_table(params)`, for callers that read one character at a time
+        and compute it before their loop.
+      unroll: the strategy that runs each layer over time.
+
+    Raises:
+      ConfigError: there is noise without a key, or the carry has another number of
+        layers.
+    """
+    execution = execution or Execution()
+    if carry is None:
+        carry = initial_carry(params, ids_TxB.shape[1])
+    noise, key, key_embedding = _check_noise(params, noise, key)
+    if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
+        table_VxGH = input_table(params, execution)
+    matmul = matmul_in(execution.precision)
+    if table_VxGH is not None:
+        z_TxBxGH = jax.tree.map(lambda z: jnp.take(z, ids_TxB, axis=0), table_VxGH)
+    else:
+        embedding_VxE: Any = params.embedding_VxE
+        x_TxBxE = jnp.take(embedding_VxE, ids_TxB, axis=0)
+        rate, mode = noise.embedding_dropout, noise.dropout_mode
+        if key_embedding is not None:
+            x_TxBxE = dropout(x_TxBxE, key_embedding, rate, mode)
+        project = cells.get(params.spec.cell).project
+        z_TxBxGH = project(params.layers[0], x_TxBxE, matmul)
+    h_TxBxH, layers, carry = run_layers(
+        params.layers, params.spec, z_TxBxGH, carry, noise, key, execution, unroll
+    )
+    logits_TxBxV = add_bias(
+        matmul(h_TxBxH, readout_weights(params)), params.readout_bias_V
+    )
+    return Output(logits_TxBxV, layers, carry)
+
+
+def step(
+    params: Params,
+    ids_B: jax.Array,
+    carry: Carry,
+    table_VxGH: Any,
+    execution: Execution | None = None,
+) -> tuple[jax.Array, Carry]:
+    """Returns `logits_BxV` after one more character of each text, and the state."""
+    out = forward(
+        params, ids_B[None], carry, table_VxGH=table_VxGH, execution=execution
+    )
+    return out.logits_TxBxV[0], out.carry
+
+
+def run_layers(
+    layers: tuple[Any, ...],
+    spec: ModelSpec,
+    z_TxBxGH: Any,
+    carry: Carry,
+    noise: Noise,
+    key: jax.Array | None,
+    execution: Execution,
+    unroll: Unroll = choose.unroll,
+) -> tuple[jax.Array, tuple[jax.Array, ...], Carry]:
+    """Runs the stack of layers over time.
+
+    Args:
+      layers: each layer's cell params, the lowest first.
+      spec: what the layers are.
+      z_TxBxGH: the projected input of the first layer.
+      carry: each layer's state before the first step.
+      noise: dropout after each layer.
+      key: draws its masks; None for no dropout.
+      execution: how the layers run.
+      unroll: the strategy that runs each layer over time.
+
+    Returns:
+      The last layer's outputs after dropout, each layer's outputs before it, and each
+      layer's state after the last step.
+    """
+    if len(carry) != len(layers):
+        raise ConfigError(
+            f"carry must have {len(layers)} layers, as the model; got {len(carry)}. "
+            "Try charjax.initial_carry(params, batch_size)."
+        )
+    cell, matmul = cells.get(spec.cell), matmul_in(execution.precision)
+    carries, outputs = [], []
+    x_TxBxH: Any = None
+    for i, (layer, layer_carry) in enumerate(zip(layers, carry, strict=True)):
+        z = z_TxBxGH if i == 0 else cell.project(layer, x_TxBxH, matmul)
+        layer_carry, h_TxBxH = unroll(cell, layer, layer_carry, z, execution)
+        carries.append(layer_carry)
+        outputs.append(h_TxBxH)
+        x_TxBxH = h_TxBxH
+        if key is not None:
+            key_layer = jax.random.fold_in(key, i)
+            x_TxBxH = dropout(h_TxBxH, key_layer, noise.dropout, noise.dropout_mode)
+    return x_TxBxH, tuple(outputs), tuple(carries)
+
+
+def input_table(params: Params, execution: Execution | None = None) -> Any:
+    """Returns the first layer's projected input for each character, `z_VxGH`."""
+    matmul = matmul_in((execution or Execution()).precision)
+    x_VxD = params.embedding_VxE
+    project = cells.get(params.spec.cell).project
+    if x_VxD is not None:
+        return project(params.layers[0], x_VxD, matmul)
+    one_hot_VxV = jnp.eye(len(params.vocab), dtype=params.readout_bias_V.dtype)
+
+    def select(x: jax.Array, w: jax.Array) -> jax.Array:
+        # The product with the identity is known, and V times smaller than computed.
+        return w if x is one_hot_VxV and w.ndim == 2 else matmul(x, w)
+
+    return project(params.layers[0], one_hot_VxV, select)
+
+
+def readout_weights(params: Params) -> jax.Array:
+    """Returns the read-out's `weights_HxV`; where it is tied, the embedding's."""
+    if params.readout_HxV is not None:
+        return params.readout_HxV
+    assert params.embedding_VxE is not None
+    return params.embedding_VxE.T
+
+
+def _reads_vectors(params: Params, noise: Noise, num_ids: int) -> bool:
+    """Whether to project each character's vector instead of a table of all V.
+
+    Dropout makes the vectors of equal characters differ, and a table of more rows than
+    there are characters to read is more work.
+    """
+    if params.embedding_VxE is None:
+        return False
+    return noise.embedding_dropout > 0 or len(params.vocab) > num_ids
+
+
+def _check_noise(
+    params: Params, noise: Noise | None, key: jax.Array | None
+) -> tuple[Noise, jax.Array | None, jax.Array | None]:
+    """Returns the noise, and the keys of the layers' and the embedding's masks."""
+    if noise is None:
+        return Noise(), None, None
+    if key is None:
+        raise ConfigError("noise must come with a key. Try key=jax.random.key(0).")
+    if noise.embedding_dropout and params.embedding_VxE is None:
+        raise ConfigError(
+            "model.embedding_dropout must be 0 without an embedding; got "
+            f"{noise.embedding_dropout}. Try model.embedding_size=64."
+        )
+    if params.embedding_VxE is None:
+        return noise, key, None
+    key, key_embedding = jax.random.split(key)
+    return noise, key, key_embedding

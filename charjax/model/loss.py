@@ -1,0 +1,123 @@
+"""The loss: the mean of `-log p` over characters, in nats."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from charjax.cells.base import Carry
+from charjax.errors import ConfigError
+from charjax.model.forward import forward
+from charjax.model.noise import Noise
+from charjax.model.params import Params, initial_carry
+from charjax.unroll.execution import Execution
+
+
+def loss(
+    params: Params,
+    x_BxT: jax.Array,
+    y_BxT: jax.Array,
+    carry: Carry | None = None,
+    *,
+    noise: Noise | None = None,
+    key: jax.Array | None = None,
+    execution: Execution | None = None,
+) -> tuple[jax.Array, Carry]:
+    """Returns the mean loss in nats a character, and the state after the last one.
+
+    Args:
+      params: the model.
+      x_BxT: characters as ids.
+      y_BxT: the character after each.
+      carry: the state before the first; zero by default.
+      noise: dropout, for training; none by default.
+      key: a `jax.random.key` from which the noise is drawn.
+      execution: how the model runs. With a `segment_length` the gradient is the same
+        but takes less memory and more time.
+
+    Raises:
+      ConfigError: there is noise without a key, or the segment length does not divide
+        the number of characters.
+
+    Example:
+      >>> import charjax, jax
+      >>> vocab = charjax.Vocab.of("hello world")
+      >>> params = charjax.init(jax.random.key(0), charjax.ModelSpec(), vocab)
+      >>> ids_BxT = vocab.encode("hello")[None]
+      >>> nats, carry = charjax.loss(params, ids_BxT[:, :-1], ids_BxT[:, 1:])
+    """
+    x_BxT, y_BxT = jnp.asarray(x_BxT), jnp.asarray(y_BxT)
+    return _loss(params, x_BxT, y_BxT, carry, key, noise, execution)
+
+
+# Jitted so that a call outside a jit does not trace and compile its loops each time.
+@partial(jax.jit, static_argnames=("noise", "execution"))
+def _loss(
+    params: Params,
+    x_BxT: jax.Array,
+    y_BxT: jax.Array,
+    carry: Carry | None,
+    key: jax.Array | None,
+    noise: Noise | None,
+    execution: Execution | None,
+) -> tuple[jax.Array, Carry]:
+    if carry is None:
+        carry = initial_carry(params, len(x_BxT))
+    return chunk_loss(
+        params, x_BxT.T, y_BxT.T, carry, noise=noise, key=key, execution=execution
+    )
+
+
+def chunk_loss(
+    params: Params,
+    x_TxB: jax.Array,
+    y_TxB: jax.Array,
+    carry: Carry,
+    *,
+    noise: Noise | None = None,
+    key: jax.Array | None = None,
+    execution: Execution | None = None,
+) -> tuple[jax.Array, Carry]:
+    """Returns what `loss` returns, for ids with time first."""
+    length = (execution or Execution()).segment_length or len(x_TxB)
+    if length == len(x_TxB):
+        out = forward(params, x_TxB, carry, noise=noise, key=key, execution=execution)
+        return mean_nats(out.logits_TxBxV, y_TxB), out.carry
+    if len(x_TxB) % length:
+        raise ConfigError(
+            f"segment_length must divide the number of time steps, {len(x_TxB)}; got "
+            f"{length}. Try 0, which keeps all steps in memory."
+        )
+
+    def read_segment(carry: Carry, segment: Any) -> tuple[Carry, jax.Array]:
+        x_SxB, y_SxB, i = segment
+        key_segment = key
+        if key is not None and noise is not None and noise.dropout_mode != "locked":
+            # A locked mask is one for the whole chunk; others differ by segment.
+            key_segment = jax.random.fold_in(key, i)
+        out = forward(
+            params, x_SxB, carry, noise=noise, key=key_segment, execution=execution
+        )
+        return out.carry, mean_nats(out.logits_TxBxV, y_SxB)
+
+    x_NxSxB, y_NxSxB = (
+        ids_TxB.reshape(-1, length, ids_TxB.shape[1]) for ids_TxB in (x_TxB, y_TxB)
+    )
+    segments = x_NxSxB, y_NxSxB, jnp.arange(len(x_NxSxB))
+    # Only the carry at the start of each segment is kept for the backward pass.
+    carry, nats_N = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
+    return jnp.mean(nats_N), carry
+
+
+def mean_nats(logits_TxBxV: jax.Array, y_TxB: jax.Array) -> jax.Array:
+    """Returns the mean of `-log softmax(logits)[y]`."""
+    return jnp.mean(nats(logits_TxBxV, y_TxB))
+
+
+def nats(logits_TxBxV: jax.Array, y_TxB: jax.Array) -> jax.Array:
+    """Returns `-log softmax(logits)[y]` of each character, `nats_TxB`."""
+    log_norm_TxB = jax.nn.logsumexp(logits_TxBxV, axis=-1)
+    y_TxBx1 = y_TxB[..., None].astype(jnp.int32)
+    chosen_TxBx1 = jnp.take_along_axis(logits_TxBxV, y_TxBx1, axis=-1)
+    return log_norm_TxB - chosen_TxBx1[..., 0]

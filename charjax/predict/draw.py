@@ -1,0 +1,264 @@
+"""Drawing characters from a predictor, piece by piece.
+
+Each character is the largest of the logits with Gumbel noise added to them,
+
+    x_t = argmax(logits + temperature * g_t),    g = -log(-log u),  u uniform,
+
+which draws from `softmax(logits / temperature)`, and is the argmax at temperature 0.
+The noise of a character comes from the key and the character's position alone. So the
+same arguments give the same text, and a shorter text is the beginning of a longer one.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from charjax import cells
+from charjax.devices import current_platform, jit_forward, num_shares, side_by_side
+from charjax.errors import ConfigError
+from charjax.model.forward import input_table, readout_weights, step
+from charjax.model.params import Params
+from charjax.predict.cut import Cut, without_unlikely
+from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
+from charjax.predict.score import read_text
+from charjax.unroll import choose
+from charjax.unroll.execution import Execution
+from charjax.unroll.kernels import DrawKernel, draw_kernel
+
+_DRAWN_CHARACTERS = 1 << 9  # of each text, drawn in one call of the compiled function
+_NOISE = 1 << 20  # and at most this many numbers of noise for them
+# A model of more bytes than this is drawn from by XLA where there are few texts: in the
+# kernel one core alone reads all weights for each character of a text.
+_LARGE = 1 << 21
+
+
+class Request(NamedTuple):
+    """What to draw.
+
+    Attributes:
+      prime_ids: the characters to go on from.
+      length: how many to draw.
+      key: the noise comes from it.
+      temperature: scales the noise.
+      cut: which characters may not be drawn; None where every one may.
+    """
+
+    prime_ids: np.ndarray
+    length: int
+    key: jax.Array
+    temperature: float
+    cut: Cut | None
+
+
+def draw(
+    predictor: Predictor, request: Request, num_texts: int
+) -> Iterator[np.ndarray]:
+    """Yields the ids of the prime, then of what is drawn, as `ids_NxB`.
+
+    Raises:
+      ConfigError: a prediction is NaN.
+    """
+    yield np.broadcast_to(
+        request.prime_ids[:, None], (request.prime_ids.size, num_texts)
+    )
+    if isinstance(predictor, ModelPredictor):
+        yield from _draw_from_model(predictor, request, num_texts)
+    else:
+        yield from _draw_from_any(predictor, request, num_texts)
+
+
+def _check(*predictions: Any) -> None:
+    """Raises a ConfigError if a model does not say what comes next."""
+    if any(np.isnan(array).any() for array in predictions):
+        raise ConfigError(
+            "the model's predictions must be numbers; got NaN. Its weights are not "
+            "finite or too large: try another checkpoint."
+        )
+
+
+def _pieces(
+    request: Request, num_texts: int, num_symbols: int
+) -> Iterator[tuple[np.ndarray, int, float]]:
+    """Yields the positions of each piece, how many of them count, the temperature."""
+    size = max(1, min(_DRAWN_CHARACTERS, _NOISE // (num_texts * num_symbols)))
+    drawn = 0
+    while drawn < request.length:
+        count, temperature = min(size, request.length - drawn), request.temperature
+        if drawn == 0 and request.prime_ids.size == 0:
+            # Before the first character all logits are equal, and noise alone decides.
+            count, temperature = 1, 1.0
+        yield np.arange(drawn, drawn + size, dtype=np.uint32), count, temperature
+        drawn += count
+
+
+def _draw_from_any(
+    predictor: Predictor, request: Request, num_texts: int
+) -> Iterator[np.ndarray]:
+    """Draws with a call of `read` for each character."""
+    state = predictor.start(num_texts)
+    logits_BxV = np.zeros((num_texts, len(predictor.vocab)), np.float32)
+    if request.prime_ids.size:
+        shape = request.prime_ids.size, num_texts
+        ids_TxB = np.broadcast_to(request.prime_ids[:, None], shape)
+        state, log_probs_TxBxV = predictor.read(state, ids_TxB)
+        logits_BxV = np.asarray(log_probs_TxBxV)[-1]
+        _check(logits_BxV)
+    pieces = _pieces(request, num_texts, logits_BxV.shape[1])
+    for positions_P, count, temperature in pieces:
+        (noise_PxBxV,) = map(
+            np.asarray,
+            _noise(request.key, positions_P, (0, num_texts), logits_BxV),
+        )
+        ids_NxB = np.empty((count, num_texts), np.int32)
+        for i in range(count):
+            if request.cut is not None:
+                logits_BxV = np.asarray(_cut(logits_BxV, temperature, request.cut))
+            ids_NxB[i] = np.argmax(logits_BxV + temperature * noise_PxBxV[i], axis=-1)
+            state, log_probs_1xBxV = predictor.read(state, ids_NxB[i : i + 1])
+            logits_BxV = np.asarray(log_probs_1xBxV)[0]
+        _check(logits_BxV)
+        yield ids_NxB
+
+
+_cut = jit_forward(without_unlikely)
+
+
+def _draw_from_model(
+    predictor: ModelPredictor, request: Request, num_texts: int
+) -> Iterator[np.ndarray]:
+    """Draws without leaving the device, on all cores."""
+    params, execution = predictor.params, predictor.execution
+    state, _ = read_text(predictor, request.prime_ids)
+    _check(state.logits_BxV)
+    kernel = _find_kernel(params, execution, num_texts)
+    if kernel is None or request.cut is not None:
+        draw_piece: Callable[..., Any] = partial(
+            _draw_piece, params, cut=request.cut, execution=execution
+        )
+        num = num_shares(num_texts)
+    else:
+        weights = _pack(params, kernel=kernel, execution=execution)
+        draw_piece = partial(_draw_compiled, weights, kernel=kernel)
+        num = 1  # the kernel shares the texts among the cores itself
+    bounds = tuple(num_texts * share // num for share in range(num + 1))
+    states = [
+        _copies(state, num_texts=end - begin)
+        for begin, end in itertools.pairwise(bounds)
+    ]
+    pieces = _pieces(request, num_texts, state.logits_BxV.shape[-1])
+    for positions_P, count, temperature in pieces:
+        noises = _noise(request.key, positions_P, bounds, state.logits_BxV)
+        draw_next = partial(draw_piece, count=count, temperature=temperature)
+        states, ids = zip(*side_by_side(draw_next, states, noises), strict=True)
+        _check(*(state.logits_BxV for state in states))
+        yield np.concatenate(ids, axis=1)[:count]
+
+
+def _find_kernel(
+    params: Params, execution: Execution, num_texts: int
+) -> DrawKernel | None:
+    """Returns the compiled kernel to draw with, or None for JAX's own loop."""
+    cell, platform = cells.get(params.spec.cell), current_platform()
+    choose.check(cell, execution, platform)
+    if execution.unroll not in ("auto", "native"):
+        return None
+    weights = jax.tree.leaves(params)
+    is_large = sum(array.nbytes for array in weights) > _LARGE
+    if execution.unroll == "auto" and is_large and num_texts < 8:
+        return None
+    kernel = draw_kernel(cell, platform, execution.precision)
+    is_single = all(array.dtype == np.float32 for array in weights)
+    if kernel is None or not is_single or kernel.problem():
+        return None
+    return kernel
+
+
+@partial(jit_forward, static_argnames=("num_texts",))
+def _copies(state: ModelState, num_texts: int) -> ModelState:
+    """Returns the state of one text as that of many."""
+    return jax.tree.map(lambda x_1: jnp.repeat(x_1, num_texts, axis=0), state)
+
+
+@partial(jit_forward, static_argnames=("bounds",))
+def _noise(
+    key: jax.Array, positions_P: jax.Array, bounds: tuple[int, ...], like_1xV: jax.Array
+) -> list[jax.Array]:
+    """Returns noise_PxBxV, the Gumbel noise of each character at each position.
+
+    Drawn for many positions at once, since in the loop it takes as long as the model.
+
+    Args:
+      key: the request's.
+      positions_P: of the characters in their text.
+      bounds: where the shares of the texts begin, and the last one ends.
+      like_1xV: logits, of which the noise takes the size and the type.
+
+    Returns:
+      An array a share.
+    """
+
+    def noise_at(position: jax.Array) -> jax.Array:
+        shape = bounds[-1], like_1xV.shape[-1]
+        return jax.random.gumbel(
+            jax.random.fold_in(key, position), shape, like_1xV.dtype
+        )
+
+    noise_PxBxV = jax.vmap(noise_at)(positions_P)
+    return [noise_PxBxV[:, slice(*share)] for share in itertools.pairwise(bounds)]
+
+
+@partial(jit_forward, static_argnames=("execution",))
+def _draw_piece(
+    params: Params,
+    state: ModelState,
+    noise_PxBxV: jax.Array,
+    *,
+    count: int,
+    temperature: float,
+    cut: Cut | None,
+    execution: Execution,
+) -> tuple[ModelState, jax.Array]:
+    """Draws the first `count` characters of a piece; the other ids are 0."""
+    table_VxGH = input_table(params, execution)
+
+    def draw_one(i: jax.Array, loop: tuple[ModelState, jax.Array]) -> Any:
+        state, ids_PxB = loop
+        logits_BxV = state.logits_BxV
+        if cut is not None:
+            logits_BxV = without_unlikely(logits_BxV, temperature, cut)
+        logits_BxV += temperature * noise_PxBxV[i]
+        ids_B = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
+        logits_BxV, carry = step(params, ids_B, state.carry, table_VxGH, execution)
+        return ModelState(carry, logits_BxV), ids_PxB.at[i].set(ids_B)
+
+    ids_PxB = jnp.zeros(noise_PxBxV.shape[:2], jnp.int32)
+    return jax.lax.fori_loop(0, count, draw_one, (state, ids_PxB))
+
+
+@partial(jit_forward, static_argnames=("kernel", "execution"))
+def _pack(params: Params, *, kernel: DrawKernel, execution: Execution) -> Any:
+    """Returns the weights as the compiled kernel reads them."""
+    z_VxGH, readout_HxV = input_table(params, execution), readout_weights(params)
+    return kernel.pack(params.layers, z_VxGH, readout_HxV, params.readout_bias_V)
+
+
+@partial(jit_forward, static_argnames=("kernel",))
+def _draw_compiled(
+    weights: Any,
+    state: ModelState,
+    noise_PxBxV: jax.Array,
+    *,
+    count: int,
+    temperature: float,
+    kernel: DrawKernel,
+) -> tuple[ModelState, jax.Array]:
+    """Does what `_draw_piece` does, where every character may be drawn."""
+    carry, logits_BxV, ids_PxB = kernel.draw(
+        weights, state.carry, state.logits_BxV, noise_PxBxV, count, temperature
+    )
+    return ModelState(carry, logits_BxV), ids_PxB

@@ -1,0 +1,48 @@
+"""How a model runs: precision, way of unrolling, memory. It changes rounding only."""
+
+import dataclasses
+
+from charjax.errors import ConfigError, check_choice
+
+PRECISIONS = ("float32", "bfloat16")
+UNROLLS = ("auto", "scan", "linear", "native")
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a model runs. Static: it can be closed over or be a static argument of a jit.
+
+    The default suits every machine. A checkpoint does not hold an execution, since the
+    next machine may have other devices and kernels.
+
+    Attributes:
+      precision: of the products, `'float32'` or `'bfloat16'`. Sums, states and weights
+        stay float32 in both.
+      unroll: what runs a cell over time: `'auto'` for the fastest strategy that fits
+        the cell and the platform (see `charjax.unroll.choose`), or `'scan'`,
+        `'linear'` or `'native'` to demand one.
+      segment_length: time steps whose activations the loss keeps in memory for the
+        backward pass. The others are computed again from the state at the start of
+        their segment. Must divide the number of time steps; 0 keeps all.
+
+    Raises:
+      ConfigError: a value is unknown or out of range.
+
+    Example:
+      >>> from charjax import Execution
+      >>> Execution(precision="bfloat16").unroll
+      'auto'
+    """
+
+    precision: str = "float32"
+    unroll: str = "auto"
+    segment_length: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("unroll", self.unroll, UNROLLS)
+        if self.segment_length < 0:
+            raise ConfigError(
+                f"segment_length must be 0 or more; got {self.segment_length}. "
+                "Try 0, which keeps all steps in memory."
+            )
