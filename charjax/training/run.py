@@ -71,12 +71,7 @@ def check(path: Path, config: Config, text_sha256: str) -> None:
 
 
 def _default_name(config: Config) -> str:
-    data = config.data
-    if data.dir:
-        name = Path(data.dir).resolve().name
-    else:
-        text = Path(data.name)
-        name = text.stem if text.is_file() else data.name
+    name = Path(config.data.dir).resolve().name if config.data.dir else config.data.name
     return f"{name}_{config.model.cell}"
 
 
