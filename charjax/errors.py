@@ -24,6 +24,10 @@ class CheckpointError(CharjaxError, ValueError):
     """A checkpoint is missing, damaged or does not fit."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint's files are not what was written, and never will be again."""
+
+
 class BusyError(CharjaxError, RuntimeError):
     """Another process uses the run's folder."""
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from charjax.cli import arguments, output, user_files
-from charjax.errors import CharjaxError, SinkError
+from charjax.errors import CharjaxError
 
 
 def run(argv: Sequence[str], prog: str, when_imported: Callable[[], None]) -> int:
@@ -46,10 +46,4 @@ def _run(argv: Sequence[str], prog: str, when_imported: Callable[[], None]) -> i
     when_imported()
     for file in args.imports:
         user_files.load(file, "--import")
-    try:
-        return function(args) or 0
-    except SinkError as error:
-        # The reader of a run's lines has left: not an error to report.
-        if isinstance(error.__cause__, BrokenPipeError):
-            raise error.__cause__ from None
-        raise
+    return function(args) or 0

@@ -3,21 +3,21 @@
 import argparse
 import contextlib
 import re
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
-from charjax import training
 from charjax.cli import recipes, user_files
 from charjax.cli.output import say
 from charjax.config import Config, complete, default_config, parse_field
 from charjax.devices import keep_compilations
 from charjax.errors import CharjaxError, ConfigError
-from charjax.training import Stopped
+from charjax.training import run as training
 from charjax.training.folder import SUMMARY
-from charjax.training.sinks.records import Sink, screen
+from charjax.training.log import Log
+from charjax.training.signals import Stopped, stop_on_signals
+from charjax.training.sinks.records import Sink
+from charjax.training.sinks.screen import screen
 
 
 def train(args: argparse.Namespace) -> int:
@@ -30,7 +30,8 @@ def train(args: argparse.Namespace) -> int:
             if config.train.report:
                 _write_report(run.path, sink)
     except Stopped as stopped:
-        say(str(stopped))
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say(str(stopped))
         return 128 + stopped.signum
     except jax.errors.JaxRuntimeError as error:
         if not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
@@ -95,42 +96,25 @@ def _config_from(name: str) -> Config:
 
 
 def _write_report(path: Path, sink: Sink) -> None:
-    """Writes the page of a finished run that has none yet.
+    """Writes the page of a finished run, unless it has one.
 
-    That it fails does not make the run fail.
+    A failure is a warning: the run is complete without it.
 
     Raises:
-      Stopped: a signal came; there is nothing to save.
+      Stopped: a signal came, or nobody reads standard output any more.
     """
     from charjax import report  # only here: it takes a while to import
 
-    page = path / "report.html"
+    log, page = Log([sink]), path / "report.html"
     if page.exists() and page.stat().st_mtime_ns >= (path / SUMMARY).stat().st_mtime_ns:
         return
     how = f"charjax report {path} writes it"
     try:
-        with _stopped_by_signals():
+        with stop_on_signals() as stop, stop.at_once(f"no report (stopped); {how}"):
             page = report.write(path)
-    except Stopped as stopped:
-        raise Stopped(f"no report (stopped); {how}", stopped.signum) from None
     except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        sink({"kind": "warning", "text": f"no report ({reason}); {how}"})
+        log.warn(f"no report ({reason}); {how}")
     else:
-        sink({"kind": "note", "text": f"report    {page}"})
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Makes SIGINT and SIGTERM raise `Stopped` at once."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise Stopped("", signum)
-
-    signums = (signal.SIGINT, signal.SIGTERM)
-    before = {signum: signal.signal(signum, stop) for signum in signums}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler or signal.SIG_DFL)
+        log.note(f"report    {page}")
+    log.raise_failure()

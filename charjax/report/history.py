@@ -32,7 +32,7 @@ class Folder(NamedTuple):
     config: Config
     text_sha256: str
     best: Path
-    record: checkpoint.Record
+    record: checkpoint.Manifest
     records: list[Record]
     summary: dict[str, Any] | None
 

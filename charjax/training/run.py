@@ -1,104 +1,161 @@
-"""A run's folder: begun, continued, found finished, or refused as another config's."""
+"""A run from start to end: `train`, and the `Run` that it returns."""
 
-import contextlib
-from collections.abc import Callable, Iterator
+import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from charjax import checkpoint
-from charjax.config import SHAPE, Config, default_config, flatten
-from charjax.errors import CheckpointError, ConfigError
-from charjax.fields import FREE
-from charjax.storage import locks
-from charjax.storage.files import sweep
-from charjax.training import folder
-from charjax.units import Say
+import jax
 
-_LOCK = ".charjax.lock"
+from charjax import cells, checkpoint, devices
+from charjax.config import Config, check_config
+from charjax.errors import CheckpointError
+from charjax.model import Params
+from charjax.training import folder, identity, setup, warm
+from charjax.training.configured import execution
+from charjax.training.folder import Record, read_json_lines
+from charjax.training.log import Log
+from charjax.training.loop import Loop
+from charjax.training.saving import naming, owned
+from charjax.training.signals import StopRequest, stop_on_signals
+from charjax.training.sinks.console import console
+from charjax.training.sinks.records import Sink
+from charjax.training.sinks.tensorboard import tensorboard
+from charjax.unroll import choose
 
 
-def path_of(config: Config) -> Path:
-    """Returns the folder of a configuration's run, which need not be there yet."""
-    parent = Path(config.train.checkpoint_dir)
-    path = parent / (config.train.run_name or _default_name(config))
-    return _next_free(path) if config.train.restart else path
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+      path: its folder.
+      best: the checkpoint with the lowest loss.
+      best_loss: that loss, in nats a character, as the checkpoint has it.
+      test_loss: the best checkpoint's loss on the test split, None without one.
+      history: the records of `metrics.jsonl`.
+      params: the best checkpoint's model.
+    """
+
+    path: Path
+    best: Path
+    best_loss: float
+    test_loss: float | None
+    history: list[Record]
+    params: Params
 
 
-@contextlib.contextmanager
-def owned(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
-    """Keeps a run's folder for this process alone, and makes it where it is missing.
+def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
+    """Trains a model, or continues the run of the same configuration where it stopped.
 
-    A folder made in vain, in which nothing was written, is removed again. A finished
-    run is only read, so it belongs to nobody, unless a process was killed while it
-    still had it.
+    In the main thread signals are handled: SIGINT, SIGTERM, SIGHUP and SIGUSR2 save the
+    state and stop, SIGUSR1 saves it and goes on. In any other thread signals keep the
+    meaning that they have.
 
-    Yields:
-      A function that tells whether the folder is still there, and this process's.
+    Args:
+      config: any part of the fields of `charjax.default_config`.
+      sinks: functions that get each record of the run (see
+        `charjax.training.sinks.records`); `metrics.jsonl` is written in any case.
+
+    Returns:
+      The finished run: its folder, history, best checkpoint and best model.
 
     Raises:
-      BusyError: another process is at work there.
+      ConfigError: a field is wrong, or the folder holds another configuration's run.
+      TextError: the text is missing, unreadable or too short.
+      BusyError: another process works on the run.
+      CheckpointError: a checkpoint cannot be read or written, or is of another run.
+      TrainingError: the loss is not finite, or it exploded.
+      SinkError: a sink failed; the state is saved.
+      Stopped: a signal came; the state is saved, unless a second one followed.
+
+    Example:
+      >>> import charjax
+      >>> config = charjax.default_config()
+      >>> config.data.dir = "data/my_text"
+      >>> run = charjax.train(config)  # doctest: +SKIP
+      >>> charjax.sample(run.params, "The ", 0.8)  # doctest: +SKIP
     """
-    if folder.is_finished(path) and not (path / _LOCK).exists():
-        yield lambda: False
-        return
-    made = [place for place in (path, *path.parents) if not place.exists()]
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with locks.owned(path / _LOCK, say) as is_ours:
-            sweep(path)
-            yield is_ours
-    finally:
-        with contextlib.suppress(OSError):  # at the first that is not empty
-            for place in made:
-                place.rmdir()
+    # From the first line on, since JAX drops an exception of Python's own handler
+    # where a signal happens to come during garbage collection.
+    with stop_on_signals() as stop:
+        config = check_config(config)
+        with stop.at_once("stopped while starting"):
+            device = devices.choose(config.train.device)
+        with (
+            naming("write", config.train.checkpoint_dir),
+            jax.default_device(device),
+            tensorboard(config) as more_sinks,
+        ):
+            return _train(config, Log((*sinks, *more_sinks)), stop)
 
 
-def check(path: Path, config: Config, text_sha256: str) -> None:
-    """Refuses a folder that is not the run of a configuration and text.
-
-    Raises:
-      ConfigError: it holds the run of another configuration or text.
-      CheckpointError: it holds something else.
-    """
-    if not (path / folder.CONFIG).exists():
-        if any(inner.name != _LOCK for inner in path.iterdir()):
-            raise CheckpointError(
-                f"{path} holds something that is no charjax run; "
-                "choose another train.run_name"
+def _train(config: Config, log: Log, stop: StopRequest) -> Run:
+    with stop.at_once("stopped while starting"):
+        config = warm.resolve(config, log.note)
+        cell = cells.get(config.model.cell)
+        choose.check(cell, execution(config), devices.current_platform())
+        corpus = setup.open_text(config, log.note)
+        path = identity.path_of(config)
+    with owned(path, log.note) as is_ours:
+        with naming("read", path):
+            identity.check_folder(path, config, corpus.sha256)
+            is_finished = folder.read_summary(path) is not None
+        if is_finished:
+            log.note(
+                f"{path} is finished; train.restart=true starts a new run beside it"
             )
-    elif folder.is_finished(path) or checkpoint.listing(path):
-        _check_same(path, folder.identity_of(config, text_sha256))
+        else:
+            with stop.at_once("stopped while starting"):
+                loop = Loop(config, corpus, path, is_ours, log, stop)
+            loop.run()
+        with stop.at_once(f"{path} is finished"), naming("read", path):
+            run = _read_finished(path)
+    log.send(_end_record(run))
+    log.raise_failure()
+    return run
 
 
-def _default_name(config: Config) -> str:
-    name = Path(config.data.dir).resolve().name if config.data.dir else config.data.name
-    return f"{name}_{config.model.cell}"
-
-
-def _next_free(path: Path) -> Path:
-    names = [path.name, *(f"{path.name}-{k}" for k in range(2, 10_000))]
-    return next(path.with_name(n) for n in names if not path.with_name(n).exists())
-
-
-def _check_same(path: Path, identity: dict[str, Any]) -> None:
-    there = folder.read_identity(path)
-    assert there is not None
-    # A field that came later had its default then.
-    old = flatten(default_config()) | flatten(there["config"])
-    new = flatten(identity["config"])
-    free = FREE
-    if new["train.init_from"]:  # whose model has a shape of its own, or is gone by now
-        free |= {f"model.{name}" for name in SHAPE}
-    differing = [
-        f"{field}={old.get(field)!r} there, {new.get(field)!r} here"
-        for field in sorted((old.keys() | new.keys()) - free)
-        if old.get(field) != new.get(field)
-    ]
-    if there["text_sha256"] != identity["text_sha256"]:
-        differing.append("the text")
-    if differing:
-        raise ConfigError(
-            f"{path} holds a run of another configuration ({'; '.join(differing)}); "
-            "give this one a name with train.run_name, or begin anew beside it with "
-            "train.restart=true"
+def _read_finished(path: Path) -> Run:
+    summary = folder.read_summary(path)
+    assert summary is not None
+    best = path / summary["best"]
+    if not best.exists():
+        raise CheckpointError(
+            f"{best}: the best checkpoint of a finished run is missing; restore it, or "
+            "set train.restart=true to start a new run beside this one"
         )
+    history = read_json_lines(path / folder.METRICS)
+    _check_test_loss(path, summary["test_loss"], history)
+    loss = checkpoint.read(best).loss
+    return Run(
+        path=path,
+        best=best,
+        best_loss=math.nan if loss is None else loss,
+        test_loss=summary["test_loss"],
+        history=history,
+        params=checkpoint.load(best),
+    )
+
+
+def _check_test_loss(
+    path: Path, test_loss: float | None, history: list[Record]
+) -> None:
+    """Compares the two copies of the test loss, which no checkpoint holds."""
+    recorded = [record["loss"] for record in history if record["kind"] == "test"]
+    if recorded and recorded[-1] != test_loss:
+        raise CheckpointError(
+            f"{path / folder.SUMMARY} is damaged or was edited: its test_loss is "
+            f"{test_loss}, but {recorded[-1]} in {folder.METRICS}; correct one of them"
+        )
+
+
+def _end_record(run: Run) -> Record:
+    return {
+        "kind": "end",
+        "path": str(run.path),
+        "best": str(run.best),
+        "best_loss": run.best_loss,
+        "test_loss": run.test_loss,
+        "cell_file": cells.own_file(run.params.spec.cell),
+    }

@@ -1,27 +1,61 @@
-"""What a run writes in its folder, where it goes on from, and failures to write."""
+"""What a run writes in its folder, where it continues from, and failures to write."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from charjax import checkpoint
+from charjax.checkpoint import Verified
 from charjax.config import Config
-from charjax.errors import CheckpointError
-from charjax.storage.files import append
-from charjax.training import folder
+from charjax.errors import CharjaxError, CheckpointError
+from charjax.storage import locks
+from charjax.storage.files import append, sweep
+from charjax.training import folder, identity
 from charjax.training.folder import Record, json_line
 from charjax.units import Say
 
 _T = TypeVar("_T")
 
 
-class Folder:
-    """The folder of a run, for the one process that owns it.
+@contextlib.contextmanager
+def owned(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
+    """Keeps a run's folder for this process alone, and makes it where it is missing.
+
+    A folder that was made and stayed empty is removed again. A finished run is only
+    read, so it is not locked, unless a process was killed while it held the lock.
+
+    Yields:
+      A function that tells whether the folder still exists and is this process's.
+
+    Raises:
+      BusyError: another process works on the run.
+    """
+    lock = path / identity.LOCK
+    with naming("read", path):
+        is_only_read = folder.is_finished(path) and not lock.exists()
+    if is_only_read:
+        yield lambda: False
+        return
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with locks.owned(lock, say) as is_ours:
+            sweep(path)
+            yield is_ours
+    finally:
+        with contextlib.suppress(OSError):  # at the first that is not empty
+            for place in made:
+                place.rmdir()
+
+
+class RunWriter:
+    """Writes a run's folder, for the one process that owns it.
 
     Args:
       path: the folder.
       config: the run's; `train.keep_best` and `train.on_save_error` matter here.
-      is_ours: tells whether the folder is still there, and this process's.
+      is_ours: tells whether the folder still exists and is this process's.
       warn: gets what people should know.
     """
 
@@ -29,35 +63,41 @@ class Folder:
         self, path: Path, config: Config, is_ours: Callable[[], bool], warn: Say
     ) -> None:
         self.path, self._is_ours, self._warn = path, is_ours, warn
-        self._keep_best = config.train.keep_best
+        self._config = config
         self._goes_on = config.train.on_save_error == "continue"
         self._unwritten = b""
 
-    def latest(self) -> Path | None:
+    def latest(self, text_sha256: str) -> Verified | None:
         """Returns the latest sound checkpoint, None where none was ever saved.
 
-        Damaged ones are renamed, to be no more in the way of those that come, and
-        those that a kill kept from being pruned are pruned.
+        Damaged ones are moved aside so that new checkpoints can use their names, and
+        those that a killed process did not get to prune are pruned.
+
+        Args:
+          text_sha256: of the text.
 
         Raises:
-          CheckpointError: all are damaged; they stay as they are.
+          CheckpointError: one cannot be read although it is not damaged, one is of
+            another run, or all are damaged; all stay as they are.
         """
         checkpoint.sweep(self.path)
         entries = checkpoint.examine(self.path)
-        if not entries:
-            return None
-        latest, first_error = entries[0]
-        if isinstance(first_error, CheckpointError):
+        sound = [entry for entry in entries if isinstance(entry, Verified)]
+        damaged = [entry for entry in entries if not isinstance(entry, Verified)]
+        for path, manifest in sound:
+            identity.check_checkpoint(path, manifest, self._config, text_sha256)
+        if damaged and not sound:
             raise CheckpointError(
-                f"no sound checkpoint to go on from; {first_error}, or begin anew "
-                "beside it with train.restart=true"
+                f"no sound checkpoint to continue from; {damaged[0].found}, or set "
+                "train.restart=true to start a new run beside it"
             )
-        for path, error in entries:
-            if isinstance(error, CheckpointError):
-                aside = checkpoint.set_aside(path)
-                self._warn(f"damaged, now called {aside.name}: {error}")
-        checkpoint.prune(self.path, self._keep_best)
-        return latest
+        for path, error in damaged:
+            aside = checkpoint.set_aside(path)
+            self._warn(f"damaged, renamed to {aside.name}: {error}")
+        if not sound:
+            return None
+        checkpoint.prune(self.path, self._config.train.keep_best)
+        return sound[0]
 
     def record(self, record: Record) -> None:
         """Writes a record to the metrics; after a failure, with the next one."""
@@ -68,9 +108,10 @@ class Folder:
         """Saves a checkpoint and prunes the others.
 
         Args:
-          args: those of `checkpoint.save`, but for the folder.
-          tolerant: whether there will be another chance, should this fail.
-          fields: more of them.
+          args: those of `checkpoint.save`, without the folder.
+          tolerant: whether `train.on_save_error=continue` applies: a later save will
+            take its place.
+          fields: the keyword arguments of `checkpoint.save`.
 
         Returns:
           The checkpoint, or None where it could not be written and training goes on.
@@ -78,7 +119,8 @@ class Folder:
         tolerant = tolerant and self._goes_on
         saved = self._try(lambda: checkpoint.save(self.path, *args, **fields), tolerant)
         if saved:
-            self._try(lambda: checkpoint.prune(self.path, self._keep_best), tolerant)
+            keep_best = self._config.train.keep_best
+            self._try(lambda: checkpoint.prune(self.path, keep_best), tolerant)
         return saved
 
     def close(self) -> None:
@@ -99,23 +141,33 @@ class Folder:
         try:
             if not self._is_ours():
                 raise CheckpointError(
-                    f"cannot write to {self.path}: it was removed or replaced while "
-                    "the run was on"
+                    f"cannot write to {self.path}: it was removed or replaced during "
+                    "the run"
                 )
-            return write()
-        except (CheckpointError, OSError) as error:
+            with naming("write", self.path):
+                return write()
+        except CheckpointError as error:
             if not tolerant:
                 raise
-            if isinstance(error, OSError):
-                error = cannot_write(error, self.path)
             self._warn(f"{error}; training goes on")
             return None
 
 
-def cannot_write(error: OSError, folder: Path | str) -> CheckpointError:
-    """Returns the one-line error for one of the operating system's."""
-    place, reason = error.filename or folder, error.strerror or error
-    return CheckpointError(
-        f"cannot write {place}: {reason}; mend that, or choose another "
-        "train.checkpoint_dir"
-    )
+@contextlib.contextmanager
+def naming(verb: str, path: Path | str) -> Iterator[None]:
+    """Turns an error of the operating system into one line that names the file.
+
+    Args:
+      verb: what is done inside the block: `'read'` or `'write'`.
+      path: named where the error has no file of its own.
+    """
+    try:
+        yield
+    except CharjaxError:  # one of them is a FileNotFoundError too
+        raise
+    except OSError as error:
+        place, reason = error.filename or path, error.strerror or error
+        raise CheckpointError(
+            f"cannot {verb} {place}: {reason}; correct that, or choose another "
+            "train.checkpoint_dir"
+        ) from None

@@ -1,4 +1,4 @@
-"""The state of a run, and the jitted function that takes it several steps on."""
+"""The state of a run, one training step, and the jitted form that takes several."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,9 @@ from charjax.unroll import Execution
 
 
 class TrainState(struct.PyTreeNode):
-    """All that a run is: with it and the text, the next steps are determined.
+    """The whole state of a run: with the text it determines all further steps.
+
+    A checkpoint holds every field, by iterating over them.
 
     Attributes:
       step: steps taken, int32; with the text it gives the position in the data.
@@ -34,11 +36,23 @@ class TrainState(struct.PyTreeNode):
 
 
 class Metrics(NamedTuple):
-    """What each step of a dispatch measured; entries beyond its count are zero.
+    """What a step measured.
 
     Attributes:
-      loss_K: mean loss in nats a character.
-      grad_norm_K: norm of the gradient of that mean, before clipping.
+      loss: mean loss of the chunk in nats a character, before the update.
+      grad_norm: norm of the gradient of that mean, before clipping.
+    """
+
+    loss: jax.Array
+    grad_norm: jax.Array
+
+
+class DispatchMetrics(NamedTuple):
+    """What the steps of a dispatch measured; entries beyond its count are zero.
+
+    Attributes:
+      loss_K: `Metrics.loss` of each step.
+      grad_norm_K: `Metrics.grad_norm` of each step.
       param_norm: norm of the weights after the last step.
     """
 
@@ -47,64 +61,84 @@ class Metrics(NamedTuple):
     param_norm: jax.Array
 
 
-Advance = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
+Advance = Callable[[TrainState, Any, Any], tuple[TrainState, DispatchMetrics]]
 
 
 def create_state(
-    params: Params, optimizer: optax.GradientTransformation, key: jax.Array, batch: int
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    batch_size: int,
 ) -> TrainState:
-    """Returns the state before the first step."""
+    """Returns the state before the first step.
+
+    Args:
+      params: the model.
+      optimizer: the update rule.
+      key: the base key of all random draws.
+      batch_size: B, the number of lanes.
+    """
     return TrainState(
         step=jnp.int32(0),
         params=params,
         opt_state=optimizer.init(params),  # pyright: ignore[reportArgumentType]
-        carry=initial_carry(params, batch),
+        carry=initial_carry(params, batch_size),
         key=key,
     )
 
 
-def make_advance(
+def make_train_step(
     optimizer: optax.GradientTransformation,
     *,
-    seq_length: int,
-    max_count: int,
-    steps_per_epoch: int,
+    steps_per_epoch: int = 0,
     reset_rate: float = 0.0,
-    noise: Noise,
-    execution: Execution,
-) -> Advance:
-    """Returns `advance(state, window, count)`, which takes `count` training steps.
+    noise: Noise | None = None,
+    execution: Execution | None = None,
+) -> TrainStep:
+    """Returns `train_step(state, ids_BxL) -> (state, metrics)`, a pure function.
 
-    Several steps in one call keep the device busy; `count` is dynamic, so calls of any
-    length up to `max_count` share one compilation. The state is donated.
+    One step is truncated back-propagation through time on a chunk of T = L - 1
+    characters: the input is `ids[:, :-1]`, the target `ids[:, 1:]`, the first carry is
+    that of the step before.
 
     Args:
       optimizer: what turns gradients into updates.
-      seq_length: T, the characters of a chunk.
-      max_count: K, the most steps a call takes.
-      steps_per_epoch: the carry is zero again at the first step of each epoch.
-      reset_rate: chance that it is at any other step, drawn for each lane. A state
-        that is never reset drifts to where a model that starts from zero, as in
-        sampling, has never been.
-      noise: dropout.
+      steps_per_epoch: the carry is zero at the first step of each epoch; 0: only at
+        the first step of all.
+      reset_rate: probability that it is zero at any other step, drawn for each lane.
+        Without resets the model never sees a zero state again, so that sampling,
+        which starts from one, is out of distribution.
+      noise: dropout; none by default.
       execution: how the model runs.
 
     Returns:
-      The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
-      and the last target, of any unsigned integer type.
+      The function. It is not jitted, so that it can be part of a larger one; its batch
+      holds ids of any integer type.
+
+    Example:
+      >>> import charjax, jax, optax
+      >>> from charjax.training import create_state, make_train_step
+      >>> vocab = charjax.Vocab.of("hello world")
+      >>> spec = charjax.ModelSpec(hidden_size=8)
+      >>> params = charjax.init(jax.random.key(0), spec, vocab)
+      >>> optimizer = optax.adam(1e-2)
+      >>> state = create_state(params, optimizer, jax.random.key(1), batch_size=1)
+      >>> train_step = jax.jit(make_train_step(optimizer))
+      >>> state, metrics = train_step(state, vocab.encode("hello world")[None])
+      >>> int(state.step)
+      1
     """
 
-    def take_step(
-        state: TrainState, x_TxB: jax.Array, y_TxB: jax.Array
-    ) -> tuple[TrainState, jax.Array, jax.Array]:
+    def train_step(state: TrainState, ids_BxL: jax.Array) -> tuple[TrainState, Metrics]:
+        ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
+        x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
         key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        batch_size = x_TxB.shape[1]
-        is_first = state.step % steps_per_epoch == 0
-        is_reset_B = is_first | jax.random.bernoulli(
-            key_reset, reset_rate, (batch_size,)
-        )
-        zero = initial_carry(state.params, batch_size)
-        carry = jax.tree.map(partial(_choose, is_reset_B), zero, state.carry)
+        is_reset_B = jax.random.bernoulli(key_reset, reset_rate, (x_TxB.shape[1],))
+        if steps_per_epoch:
+            is_reset_B |= state.step % steps_per_epoch == 0
+        zero = initial_carry(state.params, x_TxB.shape[1])
+        carry = jax.tree.map(partial(_select_lanes, is_reset_B), zero, state.carry)
 
         def objective(params: Params) -> tuple[jax.Array, Carry]:
             return chunk_loss(
@@ -120,33 +154,55 @@ def make_advance(
         state = state.replace(
             step=state.step + 1, params=params, opt_state=opt_state, carry=carry
         )
-        return state, loss, optax.tree.norm(grads)
+        return state, Metrics(loss, optax.tree.norm(grads))
+
+    return train_step
+
+
+def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> Advance:
+    """Returns `advance(state, window, count)`, which takes `count` training steps.
+
+    Several steps in one call keep the device busy while the host reads losses. `count`
+    is a traced value, so calls of any length up to `max_count` share one compilation.
+    The state is donated.
+
+    Args:
+      train_step: a step, as `make_train_step` returns it.
+      seq_length: T, the characters of a chunk.
+      max_count: K, the most steps a call takes.
+
+    Returns:
+      The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
+      and the last target, of any unsigned integer type.
+    """
 
     def advance(
         state: TrainState, window_BxL: jax.Array, count: jax.Array
-    ) -> tuple[TrainState, Metrics]:
-        ids_LxB = window_BxL.T.astype(jnp.int32)
-
+    ) -> tuple[TrainState, DispatchMetrics]:
         def body(i: jax.Array, loop: Any) -> Any:
             state, loss_K, norm_K = loop
             chunk = jax.lax.dynamic_slice_in_dim(
-                ids_LxB, i * seq_length, seq_length + 1
+                window_BxL, i * seq_length, seq_length + 1, axis=1
             )
-            state, loss, norm = take_step(state, chunk[:-1], chunk[1:])
-            return state, loss_K.at[i].set(loss), norm_K.at[i].set(norm)
+            state, metrics = train_step(state, chunk)
+            return (
+                state,
+                loss_K.at[i].set(metrics.loss),
+                norm_K.at[i].set(metrics.grad_norm),
+            )
 
-        nothing = jnp.zeros(max_count)
+        zeros_K = jnp.zeros(max_count)
         state, loss_K, norm_K = jax.lax.fori_loop(
-            0, count, body, (state, nothing, nothing)
+            0, count, body, (state, zeros_K, zeros_K)
         )
-        return state, Metrics(loss_K, norm_K, optax.tree.norm(state.params))
+        return state, DispatchMetrics(loss_K, norm_K, optax.tree.norm(state.params))
 
     return jax.jit(
         advance, donate_argnums=0, compiler_options=training_options(current_platform())
     )
 
 
-def _choose(is_first_B: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Returns the rows of two arrays with the batch in front, each from one of them."""
+def _select_lanes(is_first_B: jax.Array, first: jax.Array, other: jax.Array) -> Any:
+    """Returns `first` in the lanes where the mask is true, `other` elsewhere."""
     shape = is_first_B.shape + (1,) * (first.ndim - 1)
-    return jnp.where(is_first_B.reshape(shape), first, second)
+    return jnp.where(is_first_B.reshape(shape), first, other)

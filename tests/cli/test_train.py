@@ -246,7 +246,7 @@ def test_memory_that_runs_out_is_one_line_with_what_to_make_smaller(
     def full(*args, **kwargs):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr("charjax.training.train", full)
+    monkeypatch.setattr("charjax.training.run.train", full)
     status, _, err = run("train", "fox")
     assert status == 2
     assert "model.hidden_size" in err

@@ -30,7 +30,7 @@ import numpy as np
 
 import charjax
 from charjax import checkpoint
-from charjax.checkpoint import Record
+from charjax.checkpoint import Manifest
 
 ROOT = Path(__file__).parents[2]
 TEXT = "the quick brown fox jumps over the lazy dog. " * 50
@@ -208,7 +208,9 @@ def _kill_to_the_end(
         left |= home.leftovers()
         faults += _faults_of_metrics(home, figures)
         faults += _faults_of_checkpoints(home, printed, furthest, figures)
-        records = [r for _, r in checkpoint.listing(home.run) if isinstance(r, Record)]
+        records = [
+            r for _, r in checkpoint.listing(home.run) if isinstance(r, Manifest)
+        ]
         furthest = max((record.step for record in records), default=-1)
 
 
@@ -225,7 +227,7 @@ def _faults_of_checkpoints(
     """Reads every checkpoint through, and looks for the announced and the earlier."""
     steps, epochs = [-1], [0.0]
     for path, record in checkpoint.listing(home.run):
-        if not isinstance(record, Record):
+        if not isinstance(record, Manifest):
             yield f"listed as damaged: {record}"
             continue
         try:

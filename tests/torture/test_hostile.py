@@ -4,6 +4,7 @@ Hostile records, arrays and notes of an encoded text are in `tests/test_checkpoi
 and `tests/text/test_corpus.py`; here is what goes through whole commands.
 """
 
+import hashlib
 import io
 import json
 import shutil
@@ -14,6 +15,7 @@ import pytest
 import charjax
 from charjax import checkpoint
 from charjax.cli import main
+from charjax.storage import sealed
 from charjax.text import shakespeare
 
 DEEP = 900  # levels that the JSON reader lets pass, and code that recurses may not
@@ -64,9 +66,9 @@ def train_again(run, trained):
 
 def reseal(run, **changes):
     [path] = [path for path, _ in checkpoint.listing(run)]
-    file = path / checkpoint.RECORD
-    plain = checkpoint._unseal(file.read_bytes()) | changes
-    file.write_bytes(checkpoint._seal(plain))
+    file = path / checkpoint.MANIFEST
+    plain = sealed.unseal(file.read_bytes()) | changes
+    file.write_bytes(sealed.seal(plain))
     return path
 
 
@@ -177,17 +179,17 @@ def test_a_hostile_progress_does_not_resume(progress, run, trained):
 
 def test_a_field_that_stands_twice_is_refused(run):
     [path] = [path for path, _ in checkpoint.listing(run)]
-    plain = checkpoint._unseal((path / checkpoint.RECORD).read_bytes())
+    plain = sealed.unseal((path / checkpoint.MANIFEST).read_bytes())
     twice = json.dumps(plain)[1:-1] + ', "step": 1}'
-    seal = checkpoint.hashlib.sha256(twice.encode()).hexdigest()
-    (path / checkpoint.RECORD).write_text(f'{{"sha256": "{seal}", {twice}')
+    seal = hashlib.sha256(twice.encode()).hexdigest()
+    (path / checkpoint.MANIFEST).write_text(f'{{"sha256": "{seal}", {twice}')
     with pytest.raises(charjax.CheckpointError, match="twice"):
         charjax.load(path)
 
 
 def test_a_record_of_absurd_size_is_refused_before_memory_is_taken(run):
     [path] = [path for path, _ in checkpoint.listing(run)]
-    with open(path / checkpoint.RECORD, "r+b") as file:
+    with open(path / checkpoint.MANIFEST, "r+b") as file:
         file.truncate(10**12)  # sparse
     with pytest.raises(charjax.CheckpointError, match="1,000,000,000,000 bytes"):
         charjax.load(path)

@@ -39,6 +39,14 @@ def untimed(records):
     return [{k: v for k, v in r.items() if k not in timing} for r in records]
 
 
+def assert_same_end(run, whole):
+    """Compares records and last weights, bit for bit."""
+    assert untimed(run.history) == untimed(whole.history)
+    jax.tree.map(
+        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
+    )
+
+
 class Killed(BaseException):
     """Ends a run at once, as no error of a sink does."""
 

@@ -1,6 +1,7 @@
 """A run's files: owned by one process, sound after every failure, never lost."""
 
 import dataclasses
+import importlib
 import os
 import shutil
 import signal
@@ -15,9 +16,16 @@ import pytest
 
 import charjax
 from charjax import checkpoint
+from charjax.checkpoint import arrays, files
 from charjax.training import setup
-from charjax.training import step as steps
-from tests.training.runs import TEXT, StopAt, make_config, quiet, untimed, weights_of
+from tests.training.runs import (
+    TEXT,
+    StopAt,
+    assert_same_end,
+    make_config,
+    quiet,
+    untimed,
+)
 
 PLANS = {}
 
@@ -37,13 +45,6 @@ def _shared_plans(monkeypatch):
         return dataclasses.replace(PLANS[key], config=config)
 
     monkeypatch.setattr(setup, "make_plan", make_plan)
-
-
-def assert_same_end(run, whole):
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
 
 
 def contents(folder):
@@ -275,14 +276,15 @@ def test_nan_in_the_gradient_of_a_step_stops_at_that_step(folder, monkeypatch):
         return nats
 
     poisoned.defvjp(lambda nats: (nats, None), lambda _, g: (g * jnp.nan,))
-    plain = steps.mean_nats
+    losses = importlib.import_module("charjax.model.loss")  # not the function
+    plain = losses.mean_nats
 
     def mean_nats(logits_TxBxV, y_TxB):
         nats = plain(logits_TxBxV, y_TxB)
         is_marked = jnp.any((y_TxB[1:] == q) & (y_TxB[:-1] == q))
         return jax.lax.cond(is_marked, poisoned, lambda n: n, nats)
 
-    monkeypatch.setattr(steps, "mean_nats", mean_nats)
+    monkeypatch.setattr(losses, "mean_nats", mean_nats)
     with pytest.raises(charjax.TrainingError, match="nan at step 10,") as error:
         quiet(make_config(folder, train__eval_every=4.0, sample__length=0))
     latest, record = checkpoint.examine(folder / "cv/run")[0]
@@ -313,12 +315,14 @@ def test_a_second_signal_stops_at_once_with_its_own_number(folder, whole):
     assert_same_end(quiet(config), whole)
 
 
-@pytest.mark.parametrize("function", ["_write_arrays", "_publish"])
+@pytest.mark.parametrize(
+    ("module", "function"), [(arrays, "write"), (files, "publish")]
+)
 def test_a_second_signal_while_saving_leaves_all_sound(
-    function, folder, whole, monkeypatch
+    module, function, folder, whole, monkeypatch
 ):
     config = make_config(folder)
-    plain = getattr(checkpoint, function)
+    plain = getattr(module, function)
 
     def signalled(*args):
         result = plain(*args)
@@ -329,7 +333,7 @@ def test_a_second_signal_while_saving_leaves_all_sound(
 
         def stop(record):
             if (record["kind"], record.get("step")) == ("train", 20):
-                patch.setattr(checkpoint, function, signalled)
+                patch.setattr(module, function, signalled)
                 signal.raise_signal(signal.SIGTERM)
 
         with pytest.raises(charjax.Stopped, match="at once") as stopped:

@@ -14,18 +14,18 @@ import pytest
 
 import charjax
 from charjax import checkpoint
-from charjax.text import split_corpus
-from charjax.training import loop
-from charjax.training.step import create_state, make_advance
+from charjax.text import open_corpus, split_corpus
+from charjax.training import setup, watch
+from charjax.training.step import create_state, make_advance, make_train_step
+from charjax.unroll import Execution
 from tests.compilations import compilations
 from tests.training.runs import (
     TEXT,
     Killed,
     StopAt,
+    assert_same_end,
     make_config,
     quiet,
-    untimed,
-    weights_of,
 )
 
 
@@ -58,10 +58,7 @@ def test_a_stopped_and_continued_run_equals_the_whole_one_bit_for_bit(
         charjax.train(config, sinks=[StopAt(step)])
     assert stop.value.signum == signal.SIGINT
     run = quiet(config)
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
+    assert_same_end(run, whole)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, whole):
@@ -75,10 +72,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, w
         charjax.train(config, sinks=[die])
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 32
     run = quiet(config)
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
+    assert_same_end(run, whole)
 
 
 def test_a_failing_sink_ends_the_run_saved_and_named(folder, whole):
@@ -96,10 +90,7 @@ def test_a_failing_sink_ends_the_run_saved_and_named(folder, whole):
     assert [r["kind"] for r in others] == seen  # nobody misses a record
     assert checkpoint.read(checkpoint.find(folder / "cv/run", "latest")).step == 24
     run = quiet(config)
-    assert untimed(run.history) == untimed(whole.history)
-    jax.tree.map(
-        np.testing.assert_array_equal, weights_of(run.path), weights_of(whole.path)
-    )
+    assert_same_end(run, whole)
 
 
 def test_a_sink_that_fails_at_the_end_leaves_a_finished_run(folder):
@@ -162,7 +153,6 @@ def test_init_from_takes_weights_and_model_from_the_checkpoint(folder, whole):
     run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
     assert run.params.spec.cell == "lstm"
     assert run.params.spec.hidden_size == 8
-    assert run.params.spec.dropout == 0.5
     recorded = json.loads((run.path / "config.json").read_text())["config"]["model"]
     assert (recorded["cell"], recorded["hidden_size"]) == ("lstm", 8)
     assert recorded["dropout"] == 0.5
@@ -258,16 +248,22 @@ def test_a_loss_that_is_not_finite_stops_with_what_is_known(folder):
 
 def test_an_explosion_is_judged_by_the_running_median_and_must_last():
     settled = [1.5] * 400
-    assert not loop._exploded([0.1] * 10 + [5.0] * 60, 3.0)
-    assert not loop._exploded(settled + [9.0] * 49, 3.0)
-    assert not loop._exploded(settled + [4.4] * 50, 3.0)
-    assert loop._exploded(settled + [4.6] * 50, 3.0)
+    assert not watch.exploded([0.1] * 10 + [5.0] * 60, 3.0)
+    assert not watch.exploded(settled + [9.0] * 49, 3.0)
+    assert not watch.exploded(settled + [4.4] * 50, 3.0)
+    assert watch.exploded(settled + [4.6] * 50, 3.0)
 
 
 def test_patience_ends_a_run_that_no_longer_improves(folder):
     fields = {"optimizer__learning_rate": 0.0, "train__max_epochs": 9}
     run = quiet(make_config(folder, train__patience=2, **fields))
     assert sum(r["kind"] == "val" for r in run.history) == 3
+
+
+def test_more_steps_a_dispatch_than_there_are_take_no_more_memory(folder, whole):
+    run = quiet(make_config(folder, train__steps_per_dispatch=10**11))
+    for one, other in zip(run.history, whole.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -289,9 +285,6 @@ def test_the_best_checkpoints_and_the_latest_are_kept(folder):
 
 
 def test_a_random_offset_moves_the_chunks_each_epoch_and_stays_in_the_split(folder):
-    from charjax.text import open_corpus
-    from charjax.training import setup
-
     config = charjax.config.check_config(make_config(folder, data__random_offset=True))
     corpus = open_corpus(config.data.dir)
     params = setup.first_params(config, corpus.vocab)
@@ -310,7 +303,8 @@ def test_the_carry_goes_from_chunk_to_chunk_and_is_zero_at_each_epochs_start():
         jax.random.key(0), charjax.ModelSpec(hidden_size=4), charjax.Vocab.of("abc")
     )
     optimizer = optax.sgd(0.0)
-    advance = make_advance(optimizer, seq_length=3, max_count=4, steps_per_epoch=3)
+    train_step = make_train_step(optimizer, steps_per_epoch=3)
+    advance = make_advance(train_step, seq_length=3, max_count=4)
     ids_BxL = np.arange(26).reshape(2, 13) % 3
     copy = jax.tree.map(jnp.copy, params)  # the state is donated
     state = create_state(copy, optimizer, jax.random.key(0), 2)
@@ -333,9 +327,8 @@ def test_the_reset_rate_starts_lanes_from_zero_each_by_itself():
         jax.random.key(0), charjax.ModelSpec(hidden_size=4), charjax.Vocab.of("abc")
     )
     optimizer = optax.sgd(0.0)
-    advance = make_advance(
-        optimizer, seq_length=1, max_count=1, steps_per_epoch=10**6, reset_rate=0.3
-    )
+    train_step = make_train_step(optimizer, steps_per_epoch=10**6, reset_rate=0.3)
+    advance = make_advance(train_step, seq_length=1, max_count=1)
     ids_BxL = np.zeros((1000, 2), np.uint8)
     state = create_state(params, optimizer, jax.random.key(0), 1000)
     state, _ = advance(state, ids_BxL, 1)  # all lanes read the same from zero
@@ -349,18 +342,17 @@ def test_the_reset_rate_starts_lanes_from_zero_each_by_itself():
 
 @pytest.mark.parametrize("kernel", ["auto", "scan"])
 def test_recomputed_segments_take_the_same_step(kernel):
-    spec = charjax.ModelSpec(hidden_size=4, kernel=kernel)
+    spec = charjax.ModelSpec(hidden_size=4)
     params = charjax.init(jax.random.key(0), spec, charjax.Vocab.of("abc"))
     ids_BxL = np.arange(14).reshape(2, 7) % 3
     ends = []
     for segment_length in (0, 2):
-        advance = make_advance(
+        train_step = make_train_step(
             optax.sgd(1.0),
-            seq_length=6,
-            max_count=1,
             steps_per_epoch=9,
-            segment_length=segment_length,
+            execution=Execution(unroll=kernel, segment_length=segment_length),
         )
+        advance = make_advance(train_step, seq_length=6, max_count=1)
         copy = jax.tree.map(jnp.copy, params)
         state = create_state(copy, optax.sgd(1.0), jax.random.key(0), 2)
         state, metrics = advance(state, ids_BxL, 1)
@@ -393,7 +385,7 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(folder):
 
 
 def test_a_device_that_is_not_there_is_refused(folder):
-    with pytest.raises(charjax.ConfigError, match=r"train\.device=tpu"):
+    with pytest.raises(charjax.ConfigError, match=r"train\.device must be .*; got tpu"):
         quiet(make_config(folder, train__device="tpu"))
 
 
@@ -402,7 +394,7 @@ def test_a_run_compiles_each_of_its_functions_once_and_again_when_resumed(folder
     config = make_config(folder, model__hidden_size=7, **fields)
 
     def count(compiled):
-        names = ("advance", "_evaluate_chunks", "_draw_")
+        names = ("advance", "_read_chunks", "_draw_")
         return [sum(name in function for function in compiled) for name in names]
 
     with compilations() as compiled, pytest.raises(charjax.Stopped):

@@ -9,7 +9,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charjax.training.sinks.records import Record, Sink, as_lines, indented
+from charjax.training.folder import Record
+from charjax.training.sinks.console import OutputClosedError, output_closes
+from charjax.training.sinks.lines import as_lines, indented
+from charjax.training.sinks.records import Sink
 from charjax.units import bits, duration, printable
 
 _SMOOTHING = 0.1  # weight of the newest speed in the one shown
@@ -17,10 +20,10 @@ _SMOOTHING = 0.1  # weight of the newest speed in the one shown
 
 @contextlib.contextmanager
 def live(console: Console | None = None) -> Iterator[Sink]:
-    """Yields a sink that redraws how a run stands, and prints the rest above that.
+    """Yields a sink that redraws the state of a run, and prints the rest above it.
 
     Args:
-      console: where to; by default standard output.
+      console: where to print; standard output by default.
 
     Example:
       >>> with live() as sink:  # doctest: +SKIP
@@ -30,11 +33,12 @@ def live(console: Console | None = None) -> Iterator[Sink]:
     try:
         yield display.take
     finally:
-        display.stop()
+        with contextlib.suppress(OutputClosedError):  # as when a terminal is closed
+            display.stop()
 
 
 class _Display:
-    """The newest record of each kind, and the picture they make."""
+    """The newest record of each kind, and the picture drawn from them."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -43,6 +47,10 @@ class _Display:
         self.chars_per_second: float | None = None
 
     def take(self, record: Record) -> None:
+        with output_closes():
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
         kind = record["kind"]
         if kind == "begin":
             self.stop()
@@ -54,21 +62,22 @@ class _Display:
             self.stop()  # its lines come below the last picture
         if kind not in ("begin", "progress", "train", "val"):
             # As `Text`, since rich reads markup and emoji codes in a `str`. Long lines
-            # are the terminal's to wrap, so that a path can be copied whole.
+            # are left to the terminal to wrap, so that a path can be copied whole.
             lines = as_lines(record, self.console.encoding)
             text = Text(lines, no_wrap=True, overflow="ignore")
             self.console.print(Group(text), crop=False)  # a bare Text would be wrapped
         if kind == "begin":
-            self.live = Live(console=self.console, get_renderable=self.picture)
-            self.live.start()
+            self.live = live = Live(console=self.console, get_renderable=self.picture)
+            live.start()
         if self.live and kind in ("begin", "val"):
             self.live.refresh()  # at once; the rest appears a few times a second
 
     def stop(self) -> None:
-        """Leaves the last picture standing, and shows the cursor again."""
+        """Leaves the last picture on the screen, and shows the cursor again."""
         if self.live:
-            self.live.stop()
-            self.live = None
+            live, self.live = self.live, None
+            with output_closes():
+                live.stop()
 
     def _smooth(self, newest: float | None) -> None:
         if newest is not None:
@@ -76,7 +85,7 @@ class _Display:
             self.chars_per_second = before + _SMOOTHING * (newest - before)
 
     def picture(self) -> RenderableType:
-        """Returns the display as it now stands."""
+        """Returns the display for the newest records."""
         rows: list[RenderableType] = [self._bar(), Text(self._place())]
         train = self.latest.get("train") or self.latest.get("progress")
         for name, record in (("training", train), ("validation", self._validation())):

@@ -1,4 +1,4 @@
-"""The sink that writes TensorBoard event files, by the package tensorboardX."""
+"""The sink that writes TensorBoard event files with the package tensorboardX."""
 
 import contextlib
 import importlib
@@ -9,12 +9,13 @@ from typing import Any
 
 from charjax.config import Config
 from charjax.errors import ConfigError
-from charjax.training.sinks.records import Record, Sink
+from charjax.training.folder import Record
+from charjax.training.sinks.records import Sink
 
 
 @contextlib.contextmanager
 def tensorboard(config: Config) -> Iterator[tuple[Sink, ...]]:
-    """Yields the sink that writes RUN/tensorboard; none unless the config asks for it.
+    """Yields the sink that writes RUN/tensorboard, if `train.tensorboard` is set.
 
     Args:
       config: a checked configuration.
@@ -53,8 +54,8 @@ def _module(name: str) -> Any:
 def _open(folder: Path, step: int) -> Any:
     """Returns a writer to a new file, which hides later steps of the files before it.
 
-    tensorboardX's own SummaryWriter writes from a thread behind a queue, which waits
-    for ever once the disk is full; this one raises.
+    tensorboardX's own SummaryWriter writes from another thread, and hangs once the disk
+    is full; this writer raises.
     """
     folder.mkdir(exist_ok=True)
     # Files are read in the order of their names, whose times are whole seconds.
@@ -76,7 +77,7 @@ def _write(writer: Any, step: int, **content: Any) -> None:
 
 
 def _summary(record: Record) -> Any:
-    """Returns a record of losses as TensorBoard keeps it."""
+    """Returns a record of losses as TensorBoard stores it."""
     kind = record["kind"]
     scalars = {f"nats/{kind}": record["loss"], f"bits/{kind}": record["bits"]}
     if kind == "train":
@@ -85,7 +86,7 @@ def _summary(record: Record) -> Any:
     summary = _module("summary")
     parts = [summary.scalar(k, v) for k, v in scalars.items() if v is not None]
     if sample := record.get("sample"):
-        # TensorBoard reads Markdown, in which text set in by four spaces stays as is.
+        # TensorBoard reads Markdown, which leaves text indented by four spaces as is.
         code = "\n".join("    " + line for line in sample.split("\n"))
         parts.append(summary.text("sample", code))
     values = [value for part in parts for value in part.value]

@@ -9,7 +9,8 @@ import pytest
 
 import charjax
 from charjax.training.sinks import records
-from charjax.training.sinks.records import console, screen
+from charjax.training.sinks.console import console
+from charjax.training.sinks.screen import screen
 from tests.training.runs import make_config
 
 

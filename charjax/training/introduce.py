@@ -1,0 +1,81 @@
+"""The first records of a run: device, text, splits, model, kernel."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from charjax import cells, checkpoint, devices, model
+from charjax.text import Corpus, warn_if_small
+from charjax.training.configured import execution
+from charjax.training.log import Log
+from charjax.training.setup import Plan
+from charjax.training.step import TrainState
+from charjax.unroll import choose
+
+
+def introduce(
+    log: Log,
+    plan: Plan,
+    state: TrainState,
+    corpus: Corpus,
+    path: Path,
+    resumed_from: Path | None,
+) -> None:
+    """Sends the records that describe what is about to train.
+
+    Args:
+      log: gets them.
+      plan: of the run.
+      state: the one that training starts from.
+      corpus: the text.
+      path: the run's folder.
+      resumed_from: the checkpoint that holds the state, if it is not a new run's.
+    """
+    for line in _lines(plan, state, corpus):
+        log.note(line)
+    step = int(state.step)
+    log.send(
+        {
+            "kind": "begin",
+            "step": step,
+            "epoch": step / plan.steps_per_epoch,
+            "path": str(path),
+            "config": plan.config.to_dict(),
+            "total_steps": plan.total_steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "best": resumed_from and str(checkpoint.find(path)),
+        }
+    )
+    if warning := warn_if_small(plan.streams):
+        log.warn(warning)
+    if not plan.streams.val.num_chunks:
+        log.warn("no validation split: checkpoints are named by training loss")
+    if resumed_from:
+        log.note(f"resumed   from {resumed_from.name}, step {step:,}")
+
+
+def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
+    config, spec = plan.config, state.params.spec
+    device = devices.choose(config.train.device)
+    yield f"device    {devices.describe(device)}, jax {jax.__version__}"
+    yield (
+        f"text      {corpus.path}: {len(corpus.ids):,} characters, "
+        f"{len(corpus.vocab)} distinct"
+    )
+    splits = ", ".join(
+        f"{lanes.num_chunks:,} {name}"
+        for name, lanes in zip(plan.streams._fields, plan.streams, strict=True)
+    )
+    yield (
+        f"chunks    {splits} (of {config.data.batch_size} lanes x "
+        f"{config.data.seq_length} characters)"
+    )
+    parts = model.num_parameters(state.params)
+    counts = ", ".join(f"{part} {size:,}" for part, size in parts.items())
+    yield (
+        f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
+        f"{sum(parts.values()):,} parameters: {counts}"
+    )
+    kernel = choose.describe(cells.get(spec.cell), execution(config), device.platform)
+    yield f"kernel    {kernel}"

@@ -1,0 +1,52 @@
+"""Where the records of a run go: its sinks, of which one may fail."""
+
+import signal
+from collections.abc import Sequence
+
+from charjax.errors import SinkError
+from charjax.training.folder import Record
+from charjax.training.signals import Stopped
+from charjax.training.sinks.console import OutputClosedError
+from charjax.training.sinks.records import Sink, broadcast
+
+_SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
+
+
+class Log:
+    """Hands records to sinks; a sink that fails ends the run once it is saved.
+
+    Args:
+      sinks: the sinks.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._send = broadcast(sinks)
+        self.failure: SinkError | None = None
+
+    def send(self, record: Record) -> None:
+        """Hands a record to every sink, and keeps the first failure."""
+        try:
+            self._send(record)
+        except SinkError as error:
+            self.failure = self.failure or error
+
+    def note(self, text: str) -> None:
+        """Sends a line for people."""
+        self.send({"kind": "note", "text": text})
+
+    def warn(self, text: str) -> None:
+        """Sends a line for people that matters."""
+        self.send({"kind": "warning", "text": text})
+
+    def raise_failure(self) -> None:
+        """Raises what a sink failed with, if one did.
+
+        Raises:
+          Stopped: standard output was closed by its reader, as by `| head -1`.
+          SinkError: a sink failed otherwise.
+        """
+        if self.failure is None:
+            return
+        if isinstance(self.failure.__cause__, OutputClosedError):
+            raise Stopped("standard output was closed", _SIGPIPE)
+        raise self.failure
