@@ -107,8 +107,8 @@ def check_field(name: str, value: Any) -> Any:
         raise _wrong(name, _TYPES[kind], value)
     if kind is float and not math.isfinite(value):
         raise _wrong(name, "a finite number", value)
-    if kind is int and value >= 2**32:
-        raise _wrong(name, "below 2**32", value)
+    if kind is int and value >= 2**63:
+        raise _wrong(name, "below 2**63", value)
     if isinstance(value, str) and "\0" in value:
         raise _wrong(name, "text without a NUL character", value)
     if field.rule and not field.rule.accepts(value):
@@ -186,9 +186,11 @@ def check_overrides(argv: Iterable[str]) -> None:
 def _check_segments(config: Config) -> None:
     segment, chunk = config.train.segment_length, config.data.seq_length
     if segment and chunk % segment:
+        shorter = range(min(segment, chunk), 0, -1)
+        near = next(length for length in shorter if chunk % length == 0)
         raise ConfigError(
             f"train.segment_length must divide data.seq_length, which is {chunk}; "
-            f"got {segment}. Try {math.gcd(chunk, segment)}, or 0 for whole chunks."
+            f"got {segment}. Try {near}, or 0 for whole chunks."
         )
 
 

@@ -198,7 +198,7 @@ FIELDS = {
     "train.restart": Field(False, "place",
         "start a new run beside one that exists"),
     "train.steps_per_dispatch": Field(8, "learning",
-        "training steps in one call of the device", _at_least(1, 10_000)),
+        "training steps in one call of the device", _at_least(1)),
     "train.segment_length": Field(0, "learning",
         "steps of a chunk kept in memory, the others computed again; 0: all",
         _at_least(0)),
