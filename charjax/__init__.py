@@ -3,7 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from charjax import cells
 from charjax.errors import (
     BusyError,
     CharjaxError,
@@ -16,6 +15,7 @@ from charjax.errors import (
 )
 
 if TYPE_CHECKING:
+    from charjax import cells
     from charjax.checkpoint import load
     from charjax.config import default_config
     from charjax.interpret import activations, find_units, gate_saturation
@@ -115,6 +115,7 @@ __all__ = [
 
 
 _MODULES = (
+    "cells",
     "checkpoint",
     "config",
     "interpret",

@@ -1,29 +1,20 @@
-"""The configuration: every field with its default, and the checks it must pass."""
+"""The configuration: a `ConfigDict` of the fields in `charjax.fields`, checked."""
 
-import dataclasses
 import math
 import re
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from charjax.cells.initializers import SCHEMES as INIT_SCHEMES
-from charjax.errors import ConfigError, check_choice, did_you_mean
-from charjax.model import ModelSpec, Noise
-from charjax.unroll import Execution
+from charjax.errors import ConfigError, did_you_mean
+from charjax.fields import FIELDS, GROUPS, SHAPE
 
 # An `ml_collections.ConfigDict`, whose fields have no static types.
 Config = Any
 
-OPTIMIZERS = ("adamw", "adam", "rmsprop", "sgd")
-SCHEDULES = ("constant", "cosine", "exponential")
-CLIP_MODES = ("norm", "value")
-DEVICES = ("auto", "cpu", "gpu", "tpu")
-SAVE_ERRORS = ("stop", "continue")
-
-# The shape of a model, which one that is there already has for good.
-SHAPE = ("cell", "hidden_size", "num_layers", "embedding_size", "tied")
+_TYPES = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
 
 
 def default_config() -> Config:
@@ -34,143 +25,126 @@ def default_config() -> Config:
       >>> config = charjax.default_config()
       >>> config.model.cell = "gru"
     """
-    config = _group()
-
-    config.data = data = _group()
-    data.name = "shakespeare"  # a data set, a folder under data/, or a text file's path
-    data.dir = ""  # any folder that holds input.txt; goes before data.name
-    data.encoding = "utf-8"  # utf-8: characters are code points; bytes: any file
-    data.split = (
-        "lanes"  # lanes: the end of each lane validates; contiguous: of the text
-    )
-    data.train_frac = 0.95  # share of the text that trains
-    data.val_frac = 0.05  # share that validates; what the two leave is the test split
-    data.batch_size = 50  # lanes read side by side
-    data.seq_length = 50  # characters the gradient reaches back
-    data.random_offset = False  # shift the chunks by a random offset each epoch
-
-    config.model = model = _group()
-    model.cell = "lstm"  # rnn, lstm, gru, gru_reset_before, or one you registered
-    model.hidden_size = 128  # units a layer
-    model.num_layers = 2
-    model.embedding_size = 0  # width of the learned embedding; 0: one-hot
-    model.tied = False  # read-out and embedding share their weights
-    model.dropout = 0.0  # share of units silenced between layers and at the output
-    model.dropout_mode = "each_step"  # a mask each step, or locked: one a sequence
-    model.embedding_dropout = 0.0  # the same on the embedded characters
-    model.dtype = "float32"  # of the products: float32 or bfloat16
-    model.kernel = "auto"  # of the recurrence: scan; native: compiled for CPU; auto
-    model.init = "orthogonal"  # or uniform: all weights in +-0.08
-    model.forget_bias = 1.0  # first bias of an LSTM's forget gate
-
-    config.optimizer = optimizer = _group()
-    optimizer.name = "adamw"  # adamw, adam, rmsprop, sgd
-    optimizer.learning_rate = 2e-3  # the highest of the schedule
-    optimizer.schedule = "cosine"  # constant, cosine, exponential
-    optimizer.warmup_steps = 200  # steps over which the rate rises from zero
-    optimizer.final_fraction = 0.02  # cosine ends at this share of the rate
-    optimizer.decay_rate = 0.97  # exponential: factor an epoch ...
-    optimizer.decay_after_epochs = 10  # ... once so many have passed
-    optimizer.grad_clip = 1.0  # 0: no clipping
-    optimizer.clip_mode = "norm"  # norm: of all gradients together; value: each apart
-    optimizer.sum_over_time = False  # gradient of the loss summed over a chunk's steps
-    optimizer.weight_decay = 0.01  # adamw's, on matrices only
-    optimizer.b1 = 0.9  # adam's memory of the gradient; sgd's momentum
-    optimizer.b2 = 0.99  # adam's and rmsprop's memory of its square
-    optimizer.eps = 1e-8
-
-    config.train = train = _group()
-    train.max_epochs = 50  # the earlier of the two ends the run
-    train.max_steps = 0  # 0: no limit
-    train.eval_every = 0.0  # steps; below 1 a fraction of an epoch; 0: each epoch's end
-    train.print_every = 100  # steps between log lines
-    train.reset_rate = 0.02  # chance that a lane's state starts from zero at a step
-    train.tensorboard = False  # write TensorBoard event files too, below the run
-    train.patience = 0  # end after so many validations without a better one; 0: never
-    train.explosion_factor = 3.0  # stop when the loss stays above this many medians
-    train.seed = 123
-    train.checkpoint_dir = "cv"  # holds a folder a run
-    train.run_name = ""  # that folder's name; by default made of data set and cell
-    train.keep_best = 3  # checkpoints kept, beside the latest
-    train.on_save_error = "stop"  # continue: train on, and try again at the next save
-    train.init_from = ""  # a checkpoint or run whose weights to start from
-    train.extend_vocab = False  # init_from: add the text's new characters
-    train.report = True  # write report.html into the run's folder when it ends
-    train.restart = False  # begin anew beside a run that is there
-    train.steps_per_dispatch = 8  # training steps between two looks at the host
-    train.segment_length = 0  # steps of a chunk in memory at once, the rest recomputed
-    train.device = "auto"  # auto, cpu, gpu, tpu
-
-    config.sample = sample = _group()
-    sample.length = 300  # characters shown after each validation; 0: none
-    sample.temperature = 0.8
-    sample.prime = ""
+    config: Config = ConfigDict({group: {} for group in GROUPS})
+    for name, field in FIELDS.items():
+        group, _, leaf = name.partition(".")
+        config[group][leaf] = field.default
     return config
 
 
-def _group() -> Config:
-    return ConfigDict()
-
-
 def check_config(config: Config) -> Config:
-    """Returns a full, locked configuration, or says what is wrong with it.
+    """Returns a full, locked configuration after all checks of its fields.
+
+    The cell's name is checked where the model is made, since a cell may be registered
+    until then.
 
     Args:
-      config: any part of the fields of `default_config`; those left out take their
-        defaults.
+      config: any part of the fields of `default_config`, as a `ConfigDict` or nested
+        dict; the fields left out take their defaults.
 
     Raises:
       ConfigError: a field is unknown (the message has the nearest name), of the wrong
-        type or out of range.
+        type or out of range, or two fields do not fit together.
     """
     full = complete(config)
-    model_spec(full)
-    noise(full)
-    execution(full)
-    _check_ranges(full)
+    _check_segments(full)
+    _check_embedding(full)
     return full
 
 
 def complete(config: Config) -> Config:
-    """Returns a full, locked configuration, of which only names and types are checked.
+    """Returns a full, locked configuration, each field checked by itself.
 
-    For a run that is there: its cell need not be known to see how it went.
+    Args:
+      config: as for `check_config`, such as what the `config.json` of a run holds.
 
     Raises:
-      ConfigError: a field is unknown or of the wrong type.
+      ConfigError: a field is unknown, of the wrong type or out of range.
     """
     full = default_config()
-    _merge(full, config, prefix="")
+    if not isinstance(config, ConfigDict | dict):
+        raise ConfigError(
+            f"a configuration must be a ConfigDict or a dict; got {_shown(config)}. "
+            "Try charjax.default_config()."
+        )
+    for group, fields in config.items():
+        if group not in GROUPS:
+            raise _unknown_field(str(group))
+        if not isinstance(fields, ConfigDict | dict):
+            raise ConfigError(
+                f"{group} must be a group of fields; got {_shown(fields)}. "
+                f"Try {_first_of(group)}={FIELDS[_first_of(group)].default!r}."
+            )
+        for leaf, value in fields.items():
+            full[group][leaf] = check_field(f"{group}.{leaf}", value)
     return full.lock()
 
 
-def model_spec(config: Config) -> ModelSpec:
-    """Returns the model that a configuration describes.
+def check_field(name: str, value: Any) -> Any:
+    """Returns a field's value, an int as float where the field is a float.
+
+    Args:
+      name: the field's dotted name, such as `'model.dropout'`.
+      value: what it should be set to.
 
     Raises:
-      ConfigError: a value is out of range, or two do not go together.
+      ConfigError: the field is unknown, or the value of the wrong type or out of range.
+
+    Example:
+      >>> check_field("optimizer.grad_clip", 5)
+      5.0
+      >>> check_field("model.dropout", 1.2)
+      Traceback (most recent call last):
+      charjax.errors.ConfigError: model.dropout must be in [0, 1); got 1.2. Try 0.5.
     """
-    fields = [field.name for field in dataclasses.fields(ModelSpec)]
-    return ModelSpec(**{name: config.model[name] for name in fields})
+    if name not in FIELDS:
+        raise _unknown_field(name)
+    field = FIELDS[name]
+    kind = type(field.default)
+    if kind is float and type(value) is int and abs(value) < 2**1000:
+        value = float(value)
+    if type(value) is not kind:
+        raise _wrong(name, _TYPES[kind], value)
+    if kind is float and not math.isfinite(value):
+        raise _wrong(name, "a finite number", value)
+    if kind is int and value >= 2**63:
+        raise _wrong(name, "below 2**63", value)
+    if isinstance(value, str) and "\0" in value:
+        raise _wrong(name, "text without a NUL character", value)
+    if field.rule and not field.rule.accepts(value):
+        raise _wrong(name, field.rule.words, value)
+    return value
 
 
-def noise(config: Config) -> Noise:
-    """Returns the noise of a training step that a configuration describes."""
-    fields = [field.name for field in dataclasses.fields(Noise)]
-    return Noise(**{name: config.model[name] for name in fields})
+def parse_field(name: str, text: str) -> Any:
+    """Returns a field's value from how it is written on the command line.
+
+    Example:
+      >>> parse_field("train.report", "false")
+      False
+      >>> parse_field("model.hidden_size", "256")
+      256
+    """
+    kind = type(FIELDS[name].default)
+    words = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+    value: Any = text
+    if kind is bool:
+        value = words.get(text.lower(), text)
+    elif kind in (int, float):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = text  # refused below, with the type it should have
+    return check_field(name, value)
 
 
-def execution(config: Config) -> Execution:
-    """Returns how the model that a configuration describes runs in training."""
-    return Execution(
-        precision=config.model.dtype,
-        unroll=config.model.kernel,
-        segment_length=config.train.segment_length,
-    )
+def with_shape(config: Config, spec: Any) -> Config:
+    """Returns a full configuration with the shape of an existing model.
 
-
-def with_shape(config: Config, spec: ModelSpec) -> Config:
-    """Returns a full configuration with the shape of a model that is there already."""
+    Args:
+      config: a full configuration.
+      spec: the model's `charjax.ModelSpec`.
+    """
     changed = config.copy_and_resolve_references()
     changed.model.update({name: getattr(spec, name) for name in SHAPE})
     return changed.lock()
@@ -198,103 +172,62 @@ def check_overrides(argv: Iterable[str]) -> None:
     Args:
       argv: command-line arguments; those that begin with `--config.` set a field.
     """
-    known = flatten(default_config())
     for argument in argv:
-        match = re.match(r"--?config\.([\w.]+)", argument)
-        if match and match[1] in {field.partition(".")[0] for field in known}:
+        match = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
+        if match and match[1] in GROUPS:
             raise ConfigError(
-                f"{match[1]} is a group of fields; set one of them, such as "
-                f"--config.{next(f for f in known if f.startswith(match[1] + '.'))}"
+                f"{match[1]} must be set field by field; got {_shown(argument)}. "
+                f"Try --config.{_first_of(match[1])}=VALUE."
             )
-        if match and match[1] not in known:
+        if match and match[1] not in FIELDS:
             raise _unknown_field(match[1])
+
+
+def _check_segments(config: Config) -> None:
+    segment, chunk = config.train.segment_length, config.data.seq_length
+    if segment and chunk % segment:
+        shorter = range(min(segment, chunk), 0, -1)
+        near = next(length for length in shorter if chunk % length == 0)
+        raise ConfigError(
+            f"train.segment_length must divide data.seq_length, which is {chunk}; "
+            f"got {segment}. Try {near}, or 0 for whole chunks."
+        )
+
+
+def _check_embedding(config: Config) -> None:
+    model = config.model
+    # The model of train.init_from has an embedding of its own, or none.
+    has_none = not model.embedding_size and not config.train.init_from
+    if model.embedding_dropout and has_none:
+        raise ConfigError(
+            "model.embedding_dropout must be 0 without an embedding; got "
+            f"{model.embedding_dropout}. Try model.embedding_size=64."
+        )
+
+
+def _first_of(group: str) -> str:
+    return next(name for name in FIELDS if name.startswith(f"{group}."))
+
+
+def _wrong(name: str, words: str, value: Any) -> ConfigError:
+    field = FIELDS[name]
+    suggestion = field.default if field.example is None else field.example
+    hint = f" Try {suggestion!r}."
+    if field.rule and field.rule.choices and isinstance(value, str):
+        hint = did_you_mean(value, field.rule.choices) or hint
+    return ConfigError(f"{name} must be {words}; got {_shown(value)}.{hint}")
 
 
 def _unknown_field(name: str) -> ConfigError:
     """Returns the error for a field that does not exist, with the nearest that does."""
-    known = flatten(default_config())
     last = name.rsplit(".", 1)[-1]
-    same_end = [field for field in known if field.rsplit(".", 1)[-1] == last]
-    hint = f" Did you mean {same_end[0]!r}?" if same_end else did_you_mean(name, known)
-    return ConfigError(f"unknown config field {name!r}.{hint}")
+    same_end = [field for field in FIELDS if field.rsplit(".", 1)[-1] == last]
+    hint = f" Did you mean {same_end[0]!r}?" if same_end else did_you_mean(name, FIELDS)
+    return ConfigError(f"unknown config field {_shown(name)}.{hint}")
 
 
-def _merge(full: Config, given: Config, prefix: str) -> None:
-    for name, value in given.items():
-        field = prefix + name
-        if name not in full:
-            raise _unknown_field(field)
-        default = full[name]
-        if isinstance(default, ConfigDict):
-            if not isinstance(value, ConfigDict | dict):
-                raise ConfigError(f"{field} is a group of fields, not {value!r}")
-            _merge(
-                default,
-                value if isinstance(value, ConfigDict) else ConfigDict(value),
-                f"{field}.",
-            )
-        else:
-            full[name] = _typed(field, value, default)
-
-
-def _typed(field: str, value: Any, default: Any) -> Any:
-    if type(value) is int and isinstance(default, float):
-        value = float(value)
-    if type(value) is not type(default):
-        raise ConfigError(
-            f"{field} is of type {type(default).__name__} (such as {default!r}), "
-            f"not {type(value).__name__}: {value!r}"
-        )
-    return value
-
-
-def _check_ranges(config: Config) -> None:
-    optimizer, train = config.optimizer, config.train
-    check_choice("model.init", config.model.init, INIT_SCHEMES)
-    check_choice("optimizer.name", optimizer.name, OPTIMIZERS)
-    check_choice("optimizer.schedule", optimizer.schedule, SCHEDULES)
-    check_choice("optimizer.clip_mode", optimizer.clip_mode, CLIP_MODES)
-    check_choice("train.device", train.device, DEVICES)
-    check_choice("train.on_save_error", train.on_save_error, SAVE_ERRORS)
-    for field, value in flatten(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{field} is a finite number, not {value}")
-    least = {
-        "optimizer.learning_rate": 0, "optimizer.warmup_steps": 0,
-        "optimizer.final_fraction": 0, "optimizer.decay_rate": 0,
-        "optimizer.decay_after_epochs": 0, "optimizer.grad_clip": 0,
-        "optimizer.weight_decay": 0, "optimizer.eps": 0,
-        "train.max_epochs": 1, "train.max_steps": 0, "train.eval_every": 0,
-        "train.print_every": 1, "train.patience": 0, "train.explosion_factor": 0,
-        "train.seed": 0, "train.keep_best": 1, "train.steps_per_dispatch": 1,
-        "train.segment_length": 0,
-        "sample.length": 0, "sample.temperature": 0,
-    }  # fmt: skip
-    for field, lowest in least.items():
-        group, name = field.split(".")
-        if config[group][name] < lowest:
-            raise ConfigError(
-                f"{field} must be at least {lowest}, not {config[group][name]}"
-            )
-    for name in ("b1", "b2"):
-        if not 0 <= optimizer[name] < 1:
-            raise ConfigError(f"optimizer.{name} is in [0, 1), not {optimizer[name]}")
-    if train.seed >= 2**32:
-        raise ConfigError(f"train.seed is below 2**32, not {train.seed}")
-    if not 0 <= train.reset_rate <= 1:
-        raise ConfigError(f"train.reset_rate is in [0, 1], not {train.reset_rate}")
-    if train.segment_length and config.data.seq_length % train.segment_length:
-        raise ConfigError(
-            f"train.segment_length divides data.seq_length ({config.data.seq_length}), "
-            f"unlike {train.segment_length}; 0 keeps all steps in memory"
-        )
-    if "/" in train.run_name or train.run_name in (".", ".."):
-        raise ConfigError(
-            f"train.run_name is the name of a folder in train.checkpoint_dir, "
-            f"not a path: {train.run_name!r}"
-        )
-    if train.eval_every > 1 and not float(train.eval_every).is_integer():
-        raise ConfigError(
-            f"train.eval_every is a whole number of steps, or a fraction of an epoch "
-            f"below 1, not {train.eval_every}"
-        )
+def _shown(value: Any) -> str:
+    """Returns a value as an error shows it: on one line, and not longer than that."""
+    shown = repr(value) if isinstance(value, str) else reprlib.repr(value)
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= 100 else f"{shown[:97]}..."

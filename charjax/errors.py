@@ -1,11 +1,11 @@
-"""The errors charjax raises on purpose, each a single line that names the mend."""
+"""The errors that charjax raises on purpose, each one line that says what to do."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class CharjaxError(Exception):
-    """Something the caller can put right; the command line prints it as one line."""
+    """An error that the caller can correct; the command line prints it as one line."""
 
 
 class ConfigError(CharjaxError, ValueError):
@@ -17,7 +17,7 @@ class TextError(CharjaxError, ValueError):
 
 
 class MissingTextError(TextError, FileNotFoundError):
-    """A text file or named data set is not there."""
+    """A text file or named data set does not exist."""
 
 
 class CheckpointError(CharjaxError, ValueError):
@@ -29,19 +29,24 @@ class DamagedError(CheckpointError):
 
 
 class BusyError(CharjaxError, RuntimeError):
-    """Another process is at work in the folder of a run."""
+    """Another process uses the run's folder."""
 
 
 class TrainingError(CharjaxError, ArithmeticError):
-    """Training cannot go on: the loss is not finite, or it exploded."""
+    """Training cannot continue: the loss is not finite, or it exploded."""
 
 
 class SinkError(CharjaxError):
-    """A function that takes a run's records failed; `__cause__` is its own error."""
+    """A function that receives a run's records failed; `__cause__` is its error."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns `" Did you mean 'x'?"` for the closest known name, or nothing."""
+    """Returns `" Did you mean 'x'?"` for the closest known name, or an empty string.
+
+    Example:
+      >>> did_you_mean("lstmm", ["rnn", "lstm", "gru"])
+      " Did you mean 'lstm'?"
+    """
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 

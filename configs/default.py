@@ -1,6 +1,9 @@
-"""Every field with its default: what the other configs start from.
+"""Every field with its default: the base of the other recipes.
 
-python launch.py --config configs/default.py
+    python launch.py --config configs/default.py
+    charjax train --config default
+
+`charjax train --help` lists the fields.
 """
 
 from charjax.config import Config, default_config

@@ -1,6 +1,10 @@
-"""An LSTM on Shakespeare's plays: what charjax trains by default.
+"""An LSTM of 2 x 192 units on Shakespeare's plays: the recipe to start with.
 
-python launch.py --config configs/shakespeare_lstm.py
+    python launch.py --config configs/shakespeare_lstm.py
+    charjax train --config shakespeare_lstm
+
+Two epochs of 4.8 million characters reach a validation loss of 1.3277 nats a character
+(1.915 bits) in 1 min 46 s, on two cores of an AMD EPYC with AVX-512.
 """
 
 from charjax.config import Config, default_config

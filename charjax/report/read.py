@@ -13,11 +13,9 @@ import numpy as np
 from charjax import checkpoint
 from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
+from charjax.fields import FREE
 from charjax.training import folder
 from charjax.training.folder import Record
-
-# Fields that a resumed run may change; all others are those of its checkpoints.
-from charjax.training.identity import FREE as MAY_CHANGE
 
 Section = dict[str, Any]  # the plain data of one part of a report
 
@@ -171,7 +169,7 @@ def _sealed_config(
     differing = [
         f"{field} must be {value!r}; got {now[field]!r}"
         for field, value in sealed.items()
-        if field not in MAY_CHANGE | shape and now[field] != value
+        if field not in FREE | shape and now[field] != value
     ]
     text = manifest.progress.get("text_sha256", text_sha256)
     if text != text_sha256:  # older checkpoints have none
@@ -182,7 +180,7 @@ def _sealed_config(
             "trained. Try setting it back."
         )
     with config.unlocked():
-        for field in MAY_CHANGE:
+        for field in FREE:
             group, name = field.split(".")
             config[group][name] = given[group][name]
     return config

@@ -42,4 +42,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'charjax.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"charjax.training.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"charjax.training.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -7,34 +7,11 @@ from charjax import checkpoint
 from charjax.checkpoint import Manifest
 from charjax.config import SHAPE, Config, default_config, flatten
 from charjax.errors import CheckpointError, ConfigError
+from charjax.fields import FREE
 from charjax.text import title
 from charjax.training import folder
 
 LOCK = ".charjax.lock"
-
-# Fields that change what is shown or kept or where a run ends early, never what a
-# step learns.
-FREE = frozenset(
-    {
-        "data.dir",
-        "data.name",
-        "model.kernel",
-        "sample.length",
-        "sample.prime",
-        "sample.temperature",
-        "train.checkpoint_dir",
-        "train.device",
-        "train.explosion_factor",
-        "train.keep_best",
-        "train.on_save_error",
-        "train.patience",
-        "train.print_every",
-        "train.report",
-        "train.restart",
-        "train.run_name",
-        "train.tensorboard",
-    }
-)
 
 
 def path_of(config: Config) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 
 from charjax import cells, checkpoint, devices, model
-from charjax.config import execution
 from charjax.text import Corpus, warn_if_small
+from charjax.training.configured import execution
 from charjax.training.log import Log
 from charjax.training.setup import Plan
 from charjax.training.step import TrainState

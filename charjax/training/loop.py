@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from charjax import checkpoint
-from charjax.config import Config, execution
+from charjax.config import Config
 from charjax.errors import TrainingError
 from charjax.predict import evaluate
 from charjax.text import Corpus
 from charjax.training import folder, setup
+from charjax.training.configured import execution
 from charjax.training.folder import KEPT, rewind
 from charjax.training.introduce import introduce
 from charjax.training.log import Log

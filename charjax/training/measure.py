@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charjax.config import execution
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.predict import evaluate, sample
 from charjax.training import watch
+from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean
 from charjax.training.setup import Plan
 from charjax.training.step import DispatchMetrics

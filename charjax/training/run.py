@@ -8,10 +8,11 @@ from pathlib import Path
 import jax
 
 from charjax import cells, checkpoint, devices
-from charjax.config import Config, check_config, execution
+from charjax.config import Config, check_config
 from charjax.errors import CheckpointError
 from charjax.model import Params
 from charjax.training import folder, identity, setup, warm
+from charjax.training.configured import execution
 from charjax.training.folder import Record, read_json_lines
 from charjax.training.log import Log
 from charjax.training.loop import Loop

@@ -13,11 +13,12 @@ import optax
 
 from charjax import checkpoint, model
 from charjax.checkpoint import Verified
-from charjax.config import Config, execution, model_spec, noise
+from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
+from charjax.training.configured import execution, model_spec, noise
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
 from charjax.training.step import (

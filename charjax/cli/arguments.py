@@ -1,0 +1,252 @@
+"""All arguments of all verbs; those of `train` come from the table of fields."""
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from charjax import __version__
+from charjax.config import check_overrides
+from charjax.errors import ConfigError
+from charjax.fields import FIELDS, FREE, GROUPS, Field
+
+_SHELLS = ("bash", "zsh", "fish")
+
+
+def parse(argv: Sequence[str], prog: str) -> argparse.Namespace:
+    """Returns the arguments; `function` names the function that runs the verb.
+
+    Raises:
+      ConfigError: an argument is unknown, missing or wrong.
+      SystemExit: the help or the version was asked for, and printed.
+    """
+    check_overrides(argv)
+    return make_parser(prog).parse_args([_spelled_out(argument) for argument in argv])
+
+
+def make_parser(prog: str = "charjax") -> argparse.ArgumentParser:
+    """Returns the parser of the whole command line.
+
+    Args:
+      prog: the program's name, `'charjax'` or `'launch.py'`, which only trains.
+    """
+    parser = _Parser(
+        prog,
+        description="Character-level recurrent language models.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"charjax {__version__}")
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="first run a Python file of yours, such as one that registers a cell",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(
+        name: str, function: str, about: str, **options: Any
+    ) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(
+            name, help=about, description=about, allow_abbrev=False, **options
+        )
+        verb.set_defaults(function=function)
+        return verb
+
+    _add_train(add, prog)
+    _add_model_verbs(add)
+    _add_run_verbs(add)
+    _add_others(add)
+    return parser
+
+
+def _add_train(add: Any, prog: str) -> None:
+    name = f"{prog} train" if prog == "charjax" else prog
+    train = add(
+        "train",
+        "train.train",
+        "train a model, or continue a run with the same command",
+        prog=name,
+        usage=f"{name} [TEXT] [--config FILE.py|RECIPE] [--config.FIELD=VALUE ...]",
+        formatter_class=_wide,
+        epilog="Defaults are in brackets. A run is continued only with the same "
+        "configuration, except for these "
+        f"fields: {', '.join(sorted(FREE))}.",
+    )
+    train.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        help="a text file, a folder under data/, or a named data set: sets data.name",
+    )
+    train.add_argument(
+        "--config",
+        metavar="NAME",
+        help="a config file, or a recipe (charjax recipes lists them)",
+    )
+    train.add_argument(
+        "--quiet", action="store_true", help="show only warnings and the result"
+    )
+    for group, about in GROUPS.items():
+        options = train.add_argument_group(f"{group}: {about}")
+        for field in (field for field in FIELDS if field.startswith(f"{group}.")):
+            options.add_argument(
+                f"--config.{field}",
+                dest=f"config.{field}",
+                metavar=_metavar(FIELDS[field]),
+                default=argparse.SUPPRESS,
+                help=_help(FIELDS[field]),
+            )
+
+
+def _metavar(field: Field) -> str:
+    if field.rule and field.rule.choices:
+        return "NAME"
+    return {bool: "BOOL", int: "N", float: "X", str: "TEXT"}[type(field.default)]
+
+
+def _help(field: Field) -> str:
+    choices = field.rule.choices if field.rule else ()
+    explained = all(f"{choice}:" in field.help for choice in choices)
+    listed = "" if explained else f" ({', '.join(choices)})"
+    is_bool = isinstance(field.default, bool)
+    default = str(field.default).lower() if is_bool else str(field.default)
+    shown = f"{field.help}{listed}" + (f" [{default}]" if default else "")
+    return shown.replace("%", "%%")
+
+
+def _add_model_verbs(add: Any) -> None:
+    sample = add("sample", "sample.sample", "write new text")
+    _add_model(sample)
+    _add_prime(sample)
+    sample.add_argument("--length", type=int, default=2000, help="new characters")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--num-samples", type=int, help="several texts at once")
+    sample.add_argument("--greedy", action="store_true", help="always the likeliest")
+    sample.add_argument("--top-k", type=int, default=0, help="0: off")
+    sample.add_argument("--top-p", type=float, default=1.0, help="1: off")
+    _add_on_unknown(sample)
+
+    next_ = add(
+        "next", "sample.show_next", "show the probabilities of the next character"
+    )
+    _add_model(next_)
+    _add_prime(next_)
+    next_.add_argument("--top", type=int, default=20, help="rows; 0: all")
+
+    score = add("score", "score.score", "measure how well a model predicts a text")
+    _add_model(score)
+    score.add_argument("text", help="a text file")
+    _add_on_unknown(score)
+
+    inspect = add(
+        "inspect", "runs.inspect", "verify a checkpoint and show what it holds"
+    )
+    _add_model(inspect)
+
+
+def _add_run_verbs(add: Any) -> None:
+    list_ = add(
+        "list", "runs.list_runs", "list runs, or the checkpoints of one, the best first"
+    )
+    list_.add_argument("root", nargs="?", default="cv", help="a run or folder of runs")
+
+    report = add("report", "report.report", "write report.html into a run's folder")
+    report.add_argument("path", help="a run's folder")
+
+    compare = add(
+        "compare", "report.compare", "show several runs in a table, the best first"
+    )
+    compare.add_argument("paths", nargs="+", metavar="RUN", help="a run's folder")
+    compare.add_argument("--output", metavar="FILE.html", help="also write a page")
+
+
+def _add_others(add: Any) -> None:
+    novel = add("novel", "score.novel", "show the share of substrings that are new")
+    novel.add_argument("sampled", help="a file of sampled text")
+    novel.add_argument("training", help="the text that was trained on")
+
+    prepare = add(
+        "prepare", "prepare.prepare", "fetch or build a data set, and encode it"
+    )
+    prepare.add_argument("name", help="a data set, a folder under data/, or a file")
+    prepare.add_argument("--encoding", choices=("utf-8", "bytes"), default="utf-8")
+
+    add(
+        "recipes",
+        "recipes.list_recipes",
+        "list the config files that come with charjax",
+    )
+
+    completion = add(
+        "completion",
+        "completion.completion",
+        "print a shell's completion script for charjax",
+    )
+    completion.add_argument("shell", choices=_SHELLS)
+
+
+def _add_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("path", help="a checkpoint, a run, or a folder of runs")
+    verb.add_argument(
+        "--which",
+        choices=("best", "latest"),
+        default="best",
+        help="which checkpoint of a run",
+    )
+    verb.add_argument(
+        "--fallback",
+        action="store_true",
+        help="if it is damaged, take the next one and say so",
+    )
+
+
+def _add_prime(verb: argparse.ArgumentParser) -> None:
+    prime = verb.add_mutually_exclusive_group()
+    prime.add_argument("--prime", default="", help="text to continue")
+    prime.add_argument("--prime-file", help="a file that holds it")
+    verb.add_argument("--temperature", type=float, default=1.0)
+
+
+def _add_on_unknown(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--on-unknown",
+        choices=("error", "skip"),
+        default="error",
+        help="what to do with characters that the model does not know",
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. Try {self.prog} --help.")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stdout).write(message)  # argparse's own hides errors of writing
+
+
+def _wide(prog: str) -> argparse.HelpFormatter:
+    width = min(shutil.get_terminal_size().columns, 120) - 2
+    return argparse.HelpFormatter(prog, max_help_position=42, width=width)
+
+
+def _spelled_out(argument: str) -> str:
+    """Returns `--config.train.report=true` for `--config.train.report`, and so on.
+
+    A field that is true or false never takes its value from the next argument. One
+    leading dash is as good as two.
+    """
+    match = re.match(r"--?(no)?config\.([\w.]+)", argument)
+    if not match:
+        return argument
+    no, name = match.groups()
+    rest = argument[match.end() :]
+    if not rest and isinstance(FIELDS[name].default, bool):
+        rest = "=false" if no else "=true"
+    return f"--config.{name}{rest}"

@@ -1,0 +1,59 @@
+"""What the verbs that use one model share: loading it, and the texts it is given."""
+
+import argparse
+import os
+from pathlib import Path
+
+from charjax.checkpoint import load
+from charjax.devices import keep_compilations
+from charjax.errors import MissingTextError, TextError
+from charjax.model import Params
+
+
+def load_model(args: argparse.Namespace) -> Params:
+    """Returns the model that the arguments name."""
+    keep_compilations()
+    return load(args.path, args.which, fallback=args.fallback)
+
+
+def prime_of(args: argparse.Namespace, encoding: str) -> str | bytes:
+    """Returns the prime, from the command line or a file, as the model's kind of text.
+
+    Args:
+      args: with `prime` and `prime_file`.
+      encoding: of the model's vocabulary, `'utf-8'` or `'bytes'`.
+    """
+    if args.prime_file:
+        return read_text(args.prime_file, encoding)
+    return os.fsencode(args.prime) if encoding == "bytes" else args.prime
+
+
+def read_text(file: str, encoding: str) -> str | bytes:
+    """Returns the text of a file, as a model's kind of text.
+
+    Raises:
+      MissingTextError: the file cannot be read.
+      TextError: it is not valid UTF-8.
+    """
+    data = read_bytes(file)
+    if encoding == "bytes":
+        return data
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TextError(
+            f"{file} must be valid UTF-8; got a wrong byte at offset {error.start}"
+        ) from None
+
+
+def read_bytes(file: str) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+      MissingTextError: the file cannot be read.
+    """
+    try:
+        return Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MissingTextError(f"cannot read {file}: {reason}") from None

@@ -1,0 +1,12 @@
+"""`charjax prepare`: a data set fetched or built, and encoded."""
+
+import argparse
+
+from charjax.cli.output import say
+from charjax.text import find, open_corpus
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Prepares a text ahead of its first run."""
+    corpus = open_corpus(find(args.name, say=say), args.encoding, say=say)
+    say(f"{corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocab)} distinct")

@@ -1,0 +1,48 @@
+"""`charjax sample` and `charjax next`: new text, and the next character."""
+
+import argparse
+
+from charjax import predict
+from charjax.cli.models import load_model, prime_of
+from charjax.cli.output import say, text_writer
+from charjax.errors import ConfigError
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Writes new text: one text as it is drawn, or several drawn together."""
+    params = load_model(args)
+    prime = prime_of(args, params.vocab.encoding)
+    options = {
+        "length": args.length,
+        "seed": args.seed,
+        "greedy": args.greedy,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "on_unknown": args.on_unknown,
+    }
+    write = text_writer()
+    if args.num_samples is None:
+        for piece in predict.stream(params, prime, args.temperature, **options):
+            write(piece)
+        write("\n")
+        return
+    texts = predict.sample(
+        params, prime, args.temperature, num_samples=args.num_samples, **options
+    )
+    for number, text in enumerate(texts, start=1):
+        write(f"=== {number}\n")
+        write(text)
+        write("\n")
+
+
+def show_next(args: argparse.Namespace) -> None:
+    """Prints the likeliest next characters and their probabilities."""
+    if args.top < 0:
+        raise ConfigError(
+            f"--top must be at least 0; got {args.top}. 0 shows all rows."
+        )
+    params = load_model(args)
+    prime = prime_of(args, params.vocab.encoding)
+    table = predict.next_chars(params, prime, temperature=args.temperature)
+    for symbol, probability in list(table.items())[: args.top or None]:
+        say(f"{probability:8.4%}  {symbol!r}")

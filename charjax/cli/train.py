@@ -1,0 +1,120 @@
+"""`charjax train`, which is also `launch.py`: a run from the command line."""
+
+import argparse
+import contextlib
+import re
+from pathlib import Path
+
+import jax
+
+from charjax.cli import recipes, user_files
+from charjax.cli.output import say
+from charjax.config import Config, complete, default_config, parse_field
+from charjax.devices import keep_compilations
+from charjax.errors import CharjaxError, ConfigError
+from charjax.training import run as training
+from charjax.training.folder import SUMMARY
+from charjax.training.log import Log
+from charjax.training.signals import Stopped, stop_on_signals
+from charjax.training.sinks.records import Sink
+from charjax.training.sinks.screen import screen
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains the configuration of the arguments, and returns the exit status."""
+    config = config_of(args)
+    keep_compilations()
+    try:
+        with screen(args.quiet) as sink:
+            run = training.train(config, sinks=[sink])
+            if config.train.report:
+                _write_report(run.path, sink)
+    except Stopped as stopped:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            say(str(stopped))
+        return 128 + stopped.signum
+    except jax.errors.JaxRuntimeError as error:
+        if not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
+            raise
+        raise CharjaxError(
+            "out of memory. Try a smaller model.hidden_size, data.batch_size or "
+            "data.seq_length, or a train.segment_length."
+        ) from None
+    return 0
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """Returns the configuration that the arguments of `train` describe.
+
+    Raises:
+      ConfigError: the config file or a field is wrong, or no text is given.
+    """
+    given = {
+        name.removeprefix("config."): value
+        for name, value in vars(args).items()
+        if name.startswith("config.")
+    }
+    if args.text is not None and given.keys() & {"data.name", "data.dir"}:
+        raise ConfigError(
+            f"the text must be given once; got {args.text!r} and --config.data. "
+            "Try without one of them."
+        )
+    if args.text is None and args.config is None:
+        raise ConfigError(
+            "a text or a --config must be given; got neither. Try charjax train "
+            "my_text.txt or charjax train --config shakespeare_lstm."
+        )
+    config = default_config() if args.config is None else _config_from(args.config)
+    config = config.copy_and_resolve_references()
+    if args.text is not None:
+        config.data.update(name=args.text, dir="")
+    for name, text in given.items():
+        group, leaf = name.split(".")
+        config[group][leaf] = parse_field(name, text)
+    return complete(config)
+
+
+def _config_from(name: str) -> Config:
+    """Returns what `get_config` of a config file returns, completed by the defaults.
+
+    Args:
+      name: a path or a recipe; `FILE.py:WORD` hands a word to its `get_config`.
+    """
+    match = re.fullmatch(r"(.*\.py):(.*)", name)
+    file, words = (match[1], [match[2]]) if match else (name, [])
+    path = recipes.find(file)
+    module = user_files.load(path, "--config")
+    if not callable(get_config := getattr(module, "get_config", None)):
+        raise ConfigError(
+            f"{path} must define get_config(); see configs/default.py for an example"
+        )
+    config = user_files.call(path, get_config, *words)
+    try:
+        return complete(config)
+    except ConfigError as error:
+        raise ConfigError(f"get_config() of {path}: {error}") from None
+
+
+def _write_report(path: Path, sink: Sink) -> None:
+    """Writes the page of a finished run, unless it has one.
+
+    A failure is a warning: the run is complete without it.
+
+    Raises:
+      Stopped: a signal came, or nobody reads standard output any more.
+    """
+    from charjax import report  # only here: it takes a while to import
+
+    log, page = Log([sink]), path / "report.html"
+    if page.exists() and page.stat().st_mtime_ns >= (path / SUMMARY).stat().st_mtime_ns:
+        return
+    how = f"charjax report {path} writes it"
+    try:
+        with stop_on_signals() as stop, stop.at_once(f"no report (stopped); {how}"):
+            page = report.write(path)
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        log.warn(f"no report ({reason}); {how}")
+    else:
+        log.note(f"report    {page}")
+    log.raise_failure()
