@@ -363,9 +363,7 @@ def test_recomputed_segments_take_the_same_step(kernel):
 
 
 def test_a_segment_length_that_does_not_divide_the_chunk_is_refused(folder):
-    with pytest.raises(
-        charjax.ConfigError, match=r"divide data\.seq_length, which is 20"
-    ):
+    with pytest.raises(charjax.ConfigError, match=r"divide data\.seq_length"):
         quiet(make_config(folder, train__segment_length=7))
 
 
