@@ -4,16 +4,23 @@ import argparse
 import os
 from pathlib import Path
 
+from charjax import cells
 from charjax.checkpoint import load
-from charjax.devices import keep_compilations
+from charjax.cli.output import warn
+from charjax.devices import current_platform, keep_compilations
 from charjax.errors import MissingTextError, TextError
 from charjax.model import Params
+from charjax.unroll import Execution, choose
 
 
 def load_model(args: argparse.Namespace) -> Params:
-    """Returns the model that the arguments name."""
-    keep_compilations()
-    return load(args.path, args.which, fallback=args.fallback)
+    """Returns the model that the arguments name, ready to be run."""
+    keep_compilations(warn)
+    params = load(args.path, args.which, fallback=args.fallback)
+    cell = cells.get(params.spec.cell)
+    if line := choose.announce(cell, Execution(), current_platform()):
+        warn(line)
+    return params
 
 
 def prime_of(args: argparse.Namespace, encoding: str) -> str | bytes:

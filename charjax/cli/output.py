@@ -64,6 +64,12 @@ def text_writer() -> Callable[[str | bytes], None]:
     return write
 
 
+def warn(line: str) -> None:
+    """Prints a line for people on standard error."""
+    with contextlib.suppress(OSError):
+        print(f"charjax: {printable(line, None)}", file=sys.stderr, flush=True)
+
+
 def error(prog: str, message: object) -> None:
     """Prints one line on standard error."""
     line = " ".join(printable(str(message), None).split("\n"))

@@ -3,13 +3,13 @@
 import argparse
 
 import charjax.report
-from charjax.cli.output import say
+from charjax.cli.output import say, warn
 from charjax.devices import keep_compilations
 
 
 def report(args: argparse.Namespace) -> None:
     """Writes a run's page and prints its path."""
-    keep_compilations()
+    keep_compilations(warn)
     say(str(charjax.report.write(args.path)))
 
 

@@ -3,32 +3,33 @@
 import argparse
 import contextlib
 import re
-from pathlib import Path
 
 import jax
 
 from charjax.cli import recipes, user_files
-from charjax.cli.output import say
+from charjax.cli.output import say, warn
 from charjax.config import Config, complete, default_config, parse_field
 from charjax.devices import keep_compilations
 from charjax.errors import CharjaxError, ConfigError
 from charjax.training import run as training
-from charjax.training.folder import SUMMARY
 from charjax.training.log import Log
-from charjax.training.signals import Stopped, stop_on_signals
-from charjax.training.sinks.records import Sink
+from charjax.training.signals import Stopped
 from charjax.training.sinks.screen import screen
 
 
 def train(args: argparse.Namespace) -> int:
     """Trains the configuration of the arguments, and returns the exit status."""
     config = config_of(args)
-    keep_compilations()
+    keep_compilations(warn)
     try:
         with screen(args.quiet) as sink:
             run = training.train(config, sinks=[sink])
             if config.train.report:
-                _write_report(run.path, sink)
+                from charjax import report  # only here: it takes a while to import
+
+                log = Log([sink])
+                report.after_run(run.path, log.send)
+                log.raise_failure()
     except Stopped as stopped:
         with contextlib.suppress(OSError):  # the terminal may be gone
             say(str(stopped))
@@ -93,28 +94,3 @@ def _config_from(name: str) -> Config:
         return complete(config)
     except ConfigError as error:
         raise ConfigError(f"get_config() of {path}: {error}") from None
-
-
-def _write_report(path: Path, sink: Sink) -> None:
-    """Writes the page of a finished run, unless it has one.
-
-    A failure is a warning: the run is complete without it.
-
-    Raises:
-      Stopped: a signal came, or nobody reads standard output any more.
-    """
-    from charjax import report  # only here: it takes a while to import
-
-    log, page = Log([sink]), path / "report.html"
-    if page.exists() and page.stat().st_mtime_ns >= (path / SUMMARY).stat().st_mtime_ns:
-        return
-    how = f"charjax report {path} writes it"
-    try:
-        with stop_on_signals() as stop, stop.at_once(f"no report (stopped); {how}"):
-            page = report.write(path)
-    except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        log.warn(f"no report ({reason}); {how}")
-    else:
-        log.note(f"report    {page}")
-    log.raise_failure()

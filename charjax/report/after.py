@@ -5,7 +5,7 @@ from pathlib import Path
 
 from charjax.report import page
 from charjax.training.folder import SUMMARY, Record
-from charjax.training.signals import Stopped, stop_on_signals
+from charjax.training.signals import stop_on_signals
 from charjax.units import printable
 
 
@@ -14,27 +14,28 @@ def after_run(path: Path | str, send: Callable[[Record], object]) -> None:
 
     A page that is as new as the end of the run is left as it is.
 
-    A signal that would end training (see `charjax.training.signals`) ends the writing:
-    the run is finished and can be reported later.
-
     Args:
       path: the run's folder.
       send: takes a record of kind `note` or `warning`, as the sinks of
         `charjax.train` do.
+
+    Raises:
+      Stopped: a signal came. The run is complete, and can be reported later.
 
     Example:
       >>> import charjax
       >>> run = charjax.train(config, sinks=[sink])  # doctest: +SKIP
       >>> charjax.report.after_run(run.path, sink)  # doctest: +SKIP
     """
+    how = f"charjax report {path} writes it"
     try:
         if _is_up_to_date(Path(path)):
             return
-        with stop_on_signals() as stop, stop.at_once():
+        with stop_on_signals() as stop, stop.at_once(f"no report (stopped); {how}"):
             file = page.write(path)
-    except (Exception, Stopped) as error:
+    except Exception as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        text = f"no report ({printable(reason, None)}); charjax report {path} writes it"
+        text = f"no report ({printable(reason, None)}); {how}"
         send({"kind": "warning", "text": text})
     else:
         send({"kind": "note", "text": f"report    {file}"})

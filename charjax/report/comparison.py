@@ -8,13 +8,10 @@ from typing import Any, NamedTuple
 
 from charjax.config import flatten
 from charjax.errors import ConfigError
+from charjax.fields import COMPARED
 from charjax.report.read import SavedRun, curves, read_run
 from charjax.units import bits, duration, printable
 
-# Fields that say where a run is kept, not what it is; they get no column.
-_NO_COLUMN = frozenset(
-    {"train.run_name", "train.checkpoint_dir", "train.report", "train.restart"}
-)
 # Fields that decide which characters are in the validation split.
 _SPLIT_FIELDS = (
     "data.split",
@@ -117,7 +114,7 @@ def _differing_fields(runs: Sequence[SavedRun]) -> list[str]:
     return [
         field
         for field in flat[0]
-        if field not in _NO_COLUMN and len({repr(values[field]) for values in flat}) > 1
+        if field in COMPARED and len({repr(values[field]) for values in flat}) > 1
     ]
 
 

@@ -104,6 +104,19 @@ def check(cell: Cell, execution: Execution, platform: str | None = None) -> None
         )
 
 
+def announce(cell: Cell, execution: Execution, platform: str) -> str | None:
+    """Returns a line to show before the first use of a kernel that is compiled then.
+
+    None if nothing that takes seconds has to be done.
+    """
+    if execution.unroll not in ("auto", "native") or platform not in PLATFORMS:
+        return None
+    kernel = unroll_kernel(cell, platform, execution.precision)
+    if kernel is None or not kernel.is_slow_to_start():
+        return None
+    return "compiling the kernel for this CPU, once; this takes some seconds"
+
+
 def describe(cell: Cell, execution: Execution, platform: str) -> str:
     """Returns the strategy for float32 weights on a platform, and the reason for it.
 

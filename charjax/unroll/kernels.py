@@ -15,13 +15,16 @@ class UnrollKernel(NamedTuple):
     """A kernel that runs one kind of cell over time.
 
     Attributes:
-      problem: `() -> str | None`, why it cannot be used on this machine.
+      problem: `() -> str | None`, why it cannot be used on this machine; the first
+        call makes it ready.
+      is_slow_to_start: `() -> bool`, whether that call will take seconds.
       fits: `(params, carry, z_TxBxGH) -> bool`, whether it takes arrays of these types
         and shapes.
       unroll: `(params, carry, z_TxBxGH) -> (carry, h_TxBxH)`, differentiable once.
     """
 
     problem: Callable[[], str | None]
+    is_slow_to_start: Callable[[], bool]
     fits: Callable[[CellParams, Carry, Any], bool]
     unroll: Callable[[CellParams, Carry, Any], tuple[Carry, jax.Array]]
 
@@ -54,7 +57,7 @@ def _key(cell: Cell, platform: str, precision: str) -> _Key:
 
 _UNROLL = {
     _key(lstm.cell, "cpu", "float32"): UnrollKernel(
-        native.problem, native_lstm.fits, native_lstm.unroll
+        native.problem, native.will_compile, native_lstm.fits, native_lstm.unroll
     )
 }
 _DRAW = {

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import charjax
+from charjax import report
 from charjax.cli import arguments, main, train
 from charjax.config import default_config, flatten
 
@@ -144,8 +145,8 @@ def test_a_report_that_fails_is_a_warning_and_a_signal_stops_it(
     def fails(path):
         raise OSError("no room")
 
-    monkeypatch.setattr("charjax.report.write", fails)
-    train._write_report(path, records.append)
+    monkeypatch.setattr("charjax.report.page.write", fails)
+    report.after_run(path, records.append)
     text = f"no report (no room); charjax report {path} writes it"
     assert records == [{"kind": "warning", "text": text}]
 
@@ -153,10 +154,10 @@ def test_a_report_that_fails_is_a_warning_and_a_signal_stops_it(
         signal.raise_signal(signal.SIGTERM)
         raise AssertionError("not stopped")
 
-    monkeypatch.setattr("charjax.report.write", interrupted)
+    monkeypatch.setattr("charjax.report.page.write", interrupted)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(charjax.Stopped, match=r"charjax report .* writes") as stopped:
-        train._write_report(path, records.append)
+        report.after_run(path, records.append)
     assert stopped.value.signum == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
     assert len(records) == 1

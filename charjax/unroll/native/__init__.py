@@ -14,7 +14,9 @@ import functools
 
 import jax
 
-from charjax.unroll.native.build import BuildError, open_library
+from charjax.unroll.native.build import BuildError, open_library, will_compile
+
+__all__ = ["problem", "will_compile"]
 
 _TARGETS = {
     "charjax_lstm_forward": "CharjaxLstmForward",
