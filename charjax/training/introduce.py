@@ -77,9 +77,7 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
         f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
         f"{sum(parts.values()):,} parameters: {counts}"
     )
-    if line := choose.announce(
-        cells.get(spec.cell), execution(config), device.platform
-    ):
+    kernel = cells.get(spec.cell), execution(config), device.platform
+    if line := choose.announce(*kernel):
         yield f"kernel    {line}"
-    kernel = choose.describe(cells.get(spec.cell), execution(config), device.platform)
-    yield f"kernel    {kernel}"
+    yield f"kernel    {choose.describe(*kernel)}"

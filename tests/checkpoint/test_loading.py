@@ -53,9 +53,9 @@ def test_training_may_be_empty_or_one_array(training, tmp_path):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"cell": "rnn", "dropout": 0},
+        {"cell": "rnn"},
         {"cell": "gru", "embedding_size": 4, "tied": True},
-        {"cell": "gru_reset_before", "num_layers": 1, "dtype": "bfloat16"},
+        {"cell": "gru_reset_before", "num_layers": 1},
     ],
 )
 def test_load_needs_nothing_but_the_checkpoint(fields, tmp_path):
@@ -118,7 +118,7 @@ def test_restore_names_what_does_not_fit(params, training, match, original):
 
 def test_a_cell_that_is_not_registered_must_be_imported(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(cells, "_CELLS", cells._CELLS | {"mine": cells.get("gru")})
+        patch.setitem(cells.registry._CELLS, "mine", cells.get("gru"))
         path = save(tmp_path, make_params(cell="mine"))
     assert_refused("'mine'.*import its file", checkpoint.load, path, error=ConfigError)
     assert checkpoint.listing(tmp_path)[0][1].spec["cell"] == "mine"

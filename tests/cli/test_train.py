@@ -124,7 +124,7 @@ def test_the_page_of_a_finished_run_is_written_once_and_only_if_it_is_missing(
         page.write_text("a page")
         return page
 
-    monkeypatch.setattr("charjax.report.write", write)
+    monkeypatch.setattr("charjax.report.page.write", write)
     words = ["train", "fox", *SMALL]
     assert run(*words)[0] == 0
     assert run(*words)[0] == 0  # which finds the run finished

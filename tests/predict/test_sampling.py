@@ -312,7 +312,7 @@ def test_unknown_characters_of_the_prime_are_an_error_or_are_left_out():
         ({"key": 5}, r"key must be one jax\.random\.key"),
         ({"key": jax.random.split(jax.random.key(0))}, "key must be one"),
         ({"key": np.zeros(2, np.uint32)}, "key must be one"),
-        ({"on_unknown": "drop"}, "on_unknown: expected 'error' or 'skip'"),
+        ({"on_unknown": "drop"}, "on_unknown must be 'error' or 'skip'"),
     ],
 )
 @pytest.mark.parametrize("function", [charjax.sample, charjax.stream])

@@ -160,12 +160,3 @@ def test_a_report_that_fails_is_a_warning(failure, reason, tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to a process")
-def test_a_signal_while_the_report_is_written_is_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        report.page, "write", lambda path: signal.raise_signal(signal.SIGINT)
-    )
-    before = signal.getsignal(signal.SIGINT)
-    sent = []
-    report.after_run(tmp_path, sent.append)
-    assert [record["kind"] for record in sent] == ["warning"]
-    assert signal.getsignal(signal.SIGINT) is before

@@ -26,7 +26,7 @@ from typing import Any
 
 import charjax
 from charjax.cli import main as charjax_main
-from charjax.report.read import MAY_CHANGE
+from charjax.fields import FREE
 
 Figures = collections.Counter[str]
 
@@ -216,7 +216,7 @@ _SEALED = (_lead, _best, _parameters, _checkpoint, _fields)
 
 def _is_free(field: str) -> bool:
     """Returns whether a run may be resumed with another value of a field."""
-    return field in MAY_CHANGE
+    return field in FREE
 
 
 def _commands(run: Path) -> dict[str, list[str]]:
