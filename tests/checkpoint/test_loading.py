@@ -120,7 +120,7 @@ def test_a_cell_that_is_not_registered_must_be_imported(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(cells.registry._CELLS, "mine", cells.get("gru"))
         path = save(tmp_path, make_params(cell="mine"))
-    assert_refused("'mine'.*import its file", checkpoint.load, path, error=ConfigError)
+    assert_refused("'mine'.*import the file", checkpoint.load, path, error=ConfigError)
     assert checkpoint.listing(tmp_path)[0][1].spec["cell"] == "mine"
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 from html.parser import HTMLParser
 
 import numpy as np
@@ -157,6 +156,3 @@ def test_a_report_that_fails_is_a_warning(failure, reason, tmp_path, monkeypatch
     report.after_run(tmp_path, sent.append)
     text = f"no report ({reason}); charjax report {tmp_path} writes it"
     assert sent == [{"kind": "warning", "text": text}]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to a process")
