@@ -1,1 +1,1 @@
-"""What charjax takes for a piece of work, as a ratio to what its peers take."""
+"""Times and memory of charjax, compared with those of its peers."""

@@ -1,7 +1,7 @@
 """`python -m benchmarks train|evaluate|sample|startup|prepare|memory [--quick]`.
 
 Ratios are a peer's time over charjax's (above 1: charjax is faster), medians over
-rounds in which the contenders take turns; PyTorch's are there where it is installed.
+rounds in which the contenders take turns. PyTorch takes part where it is installed.
 """
 
 import argparse
@@ -26,7 +26,7 @@ WORK: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
 
 
 def main() -> None:
-    """Measures, prints each row as it is there, and writes them all as JSON."""
+    """Prints each row once it is measured, and writes all rows as JSON."""
     parser = argparse.ArgumentParser("benchmarks", description=__doc__)
     parser.add_argument("work", choices=WORK)
     parser.add_argument("--quick", action="store_true", help="few models and rounds")
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def describe_machine() -> dict[str, str]:
-    """Returns what the figures depend on."""
+    """Returns the machine and the libraries that the figures depend on."""
     model = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

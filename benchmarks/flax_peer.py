@@ -44,7 +44,7 @@ def train(
     length: int,
     steps: int,
 ) -> Turn:
-    """Returns whole training steps of truncated back-propagation through time."""
+    """Returns the work of training steps, truncated back-propagation through time."""
     net = CharModel(cell, vocab, hidden, layers)
     random = np.random.default_rng(0)
     ids_BxL = random.integers(0, vocab, (batch, 8 * length + 1), dtype=np.int32)

@@ -15,14 +15,14 @@ keep_compilations()  # as launch.py does
 
 
 def text_of(num_symbols: int, length: int) -> str:
-    """Returns random characters, so many of them distinct."""
+    """Returns random characters, every one of `num_symbols` at least once."""
     symbols = np.array([chr(33 + i) for i in range(num_symbols)])
     drawn = np.random.default_rng(0).integers(0, num_symbols, length)
     return "".join(symbols[np.concatenate([np.arange(num_symbols), drawn])])
 
 
 def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> Turn:
-    """Returns whole training steps, from the encoded text to the losses on the host."""
+    """Returns the work of training steps, from encoded text to losses on the host."""
     from charjax.config import check_config, default_config
     from charjax.training import setup
 
@@ -40,7 +40,7 @@ def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> 
         params = setup.first_params(full, corpus.vocab)
         plan = setup.make_plan(full, corpus, params)
         state = setup.first_state(plan, params)
-        # In memory, as the text goes with its folder.
+        # In memory, since the text is deleted with its folder.
         windows = [plan.window(i, 8) for i in range(2)]
 
     def turn() -> None:
@@ -53,7 +53,7 @@ def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> 
 
 
 def peak(*, size: int, products: int) -> Turn:
-    """Returns so many products of two square matrices."""
+    """Returns the work of multiplying two square matrices `products` times."""
     a = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)), jnp.float32)
     product = jax.jit(jnp.matmul)
 
@@ -65,7 +65,7 @@ def peak(*, size: int, products: int) -> Turn:
 
 
 def evaluate(*, batch: int, length: int, vocab: int, hidden: int, layers: int) -> Turn:
-    """Returns the validation of 20 chunks."""
+    """Returns the work of evaluating 20 chunks."""
     import charjax
     from charjax.text.streams import split_corpus
 
@@ -90,7 +90,7 @@ def evaluate(*, batch: int, length: int, vocab: int, hidden: int, layers: int) -
 def sample(
     *, vocab: int, hidden: int, layers: int, length: int, texts: int | None = None
 ) -> Turn:
-    """Returns the drawing of so many characters, of one text or of each of many."""
+    """Returns the work of drawing `length` characters for each of some texts."""
     import charjax
 
     symbols = charjax.Vocab.of(text_of(vocab, 0))

@@ -1,4 +1,4 @@
-"""Start-up, preparing a text, peak memory: what is measured a process at a time."""
+"""Start-up, preparing a text, peak memory: each measured in a process of its own."""
 
 import importlib.util
 import json
@@ -97,7 +97,7 @@ def prepare(quick: bool) -> Iterator[Row]:
 
 
 def memory(quick: bool) -> Iterator[Row]:
-    """Yields the peak memory over the start of the interpreter, and the time."""
+    """Yields the time, and the peak memory beyond that of a started interpreter."""
     hidden, layers = (128, 2) if quick else (512, 3)
     for length, segment in ((50, 0), (500, 0), (500, 50)):
         ours = {
@@ -108,7 +108,7 @@ def memory(quick: bool) -> Iterator[Row]:
         row: Row = {"model": f"lstm {layers} x {hidden}", "T": length}
         row |= {"segment": segment or length}
         with tempfile.TemporaryDirectory() as caches:
-            # The first process compiles, which takes memory too, and keeps that.
+            # The first process compiles, which takes memory too, and fills the cache.
             first, mine = (
                 _memory_of("benchmarks.ours:train", ours, XDG_CACHE_HOME=caches)
                 for _ in range(2)
@@ -129,11 +129,11 @@ def memory(quick: bool) -> Iterator[Row]:
 def _memory_of(
     make: str, keywords: dict[str, Any], **environment: str
 ) -> dict[str, float]:
-    """Returns what two warm turns of a piece of work take, in a process of its own."""
+    """Returns the peak memory and the time of a piece of work in its own process."""
     code = f"""
 import importlib, json, pathlib, time
 def peak():
-    # Of this program alone: getrusage counts the one that started it as well.
+    # Of this program alone: getrusage also counts the one that started it.
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(dict(x.split(":", 1) for x in lines)["VmHWM"].split()[0])
 before = peak()
@@ -154,7 +154,7 @@ print(json.dumps({{"peak": peak() - before, "seconds": time.perf_counter() - sta
 
 
 def _watched(command: list[str]) -> tuple[float, int]:
-    """Returns a command's seconds, and the peak of its memory that no file backs."""
+    """Returns a command's seconds, and the peak of its anonymous memory."""
     start, peak = time.perf_counter(), 0
     with subprocess.Popen(command) as process:
         status = Path(f"/proc/{process.pid}/status")

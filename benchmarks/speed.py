@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def train(quick: bool) -> Iterator[Row]:
-    """Yields a row a model: milliseconds a step, and each peer's time over ours."""
+    """Yields a row for each model: milliseconds a step, each peer's time over ours."""
     sizes = [(layers, hidden) for hidden in (64, 128, 256, 512) for layers in (1, 2, 3)]
     models = [("lstm", *size) for size in sizes]
     models += [(cell, 2, hidden) for cell in ("gru", "rnn") for hidden in (128, 512)]
@@ -66,14 +66,14 @@ def _train_row(cell: str, layers: int, hidden: int, rounds: int) -> Row:
 
 
 def _flops(cell: str, layers: int, hidden: int) -> float:
-    """Returns what a step's products take; a row lookup takes nothing."""
+    """Returns the floating-point operations of a step's products."""
     gates = {"lstm": 4, "gru": 3, "rnn": 1}[cell]
     weights = (2 * layers - 1) * gates * hidden**2 + hidden * VOCAB
     return 6 * weights * BATCH * LENGTH
 
 
 def sample(quick: bool) -> Iterator[Row]:
-    """Yields a row a model: characters a second, and each peer's time over ours."""
+    """Yields a row for each model: characters a second, each peer's time over ours."""
     rounds = 3 if quick else 9
     for hidden in (128,) if quick else (128, 512):
         length = 2000
@@ -103,14 +103,14 @@ def sample(quick: bool) -> Iterator[Row]:
             "64 at once": round(64 / ratio(seconds["64"], one), 2),
         }
         for module in _TORCH_MODULES if _HAS_TORCH else ():
-            # With as many threads as suit it best.
+            # With the number of threads that suits PyTorch best.
             peers = (seconds[f"{module} {threads}"] for threads in (1, 2))
             row[f"torch {module}"] = round(10 * min(ratio(p, one) for p in peers), 1)
         yield row
 
 
 def evaluate(quick: bool) -> Iterator[Row]:
-    """Yields a row a model: evaluation's characters a second over training's."""
+    """Yields a row for each model: the speed of evaluation over that of training."""
     for hidden in (128,) if quick else (128, 512):
         work = {"vocab": VOCAB, "batch": BATCH, "length": LENGTH}
         ours = {"model__num_layers": 2, "model__hidden_size": hidden}

@@ -1,4 +1,4 @@
-"""PyTorch at the same work, with every easy advantage it offers."""
+"""PyTorch at the same work, with the fast options that it offers."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ class CharModel(nn.Module):
 
 
 def detached(state: Any) -> Any:
-    """Returns the state without what led to it."""
+    """Returns the state cut off from the graph of earlier chunks."""
     if isinstance(state, tuple):
         return tuple(part.detach() for part in state)
     return state.detach()
@@ -49,7 +49,7 @@ def train(
     steps: int,
     bfloat16: bool = False,
 ) -> Turn:
-    """Returns whole training steps of truncated back-propagation through time."""
+    """Returns the work of training steps, truncated back-propagation through time."""
     torch.manual_seed(0)
     net = CharModel(cell, vocab, hidden, layers)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3, fused=True)
@@ -81,7 +81,7 @@ def train(
 
 
 def sample(*, vocab: int, hidden: int, layers: int, length: int, module: str) -> Turn:
-    """Returns the drawing of characters one by one, from nn.LSTM or nn.LSTMCell."""
+    """Returns the work of drawing characters from nn.LSTM or nn.LSTMCell."""
     torch.manual_seed(0)
     net = CharModel("lstm", vocab, hidden, layers).eval()
     inputs = [vocab] + [hidden] * (layers - 1)

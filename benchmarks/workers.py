@@ -1,7 +1,8 @@
 """Contenders that take turns at the same work, each in a process of its own.
 
-Apart, because thread pools and allocators of two libraries in one process slow each
-other down; in turns, because a machine's speed changes from minute to minute.
+They are in separate processes because the thread pools and allocators of two libraries
+in one process slow each other down. They take turns because a machine's speed changes
+from minute to minute.
 """
 
 import importlib
@@ -19,7 +20,7 @@ Turn = Callable[[], Any]
 
 
 class Worker:
-    """A process that has made a piece of work ready and does it when asked.
+    """A process that prepares a piece of work, and does it each time it is asked to.
 
     Args:
       make: `'module:function'` in this package; called with the keywords it returns
@@ -80,14 +81,14 @@ def take_turns(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[flo
 
 
 def ratio(peer: list[float], ours: list[float]) -> float:
-    """Returns how many times as long the peer takes: the median over the rounds."""
+    """Returns the peer's time over ours, the median over the rounds."""
     return statistics.median(p / o for p, o in zip(peer, ours, strict=True))
 
 
 def _serve() -> None:
     """Answers the questions on standard input until it ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints does not get among the answers
+    os.dup2(2, 1)  # so that what a library prints is not taken for an answer
 
     def answer(**fields: Any) -> None:
         answers.write(json.dumps(fields) + "\n")

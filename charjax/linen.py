@@ -55,9 +55,9 @@ class RecurrentStack(nn.Module):
           train: apply the noise, drawn from the `dropout` stream of keys.
         """
         batch_size, _, input_size = x_BxTxD.shape
-        spec, draw = self.spec, cells.initializers(self.scheme)
+        spec, initializers = self.spec, cells.initializers(self.scheme)
         layers = self.param(
-            "layers", lambda key: init_layers(key, spec, input_size, draw)
+            "layers", lambda key: init_layers(key, spec, input_size, initializers)
         )
         if carry is None:
             # As wide as the sums of its products.

@@ -1,4 +1,4 @@
-"""launch.py as a user runs it: flags, exit codes, Ctrl-C, a cell of one's own."""
+"""launch.py as a user runs it: flags, exit codes, Ctrl-C, a cell of the user's."""
 
 import contextlib
 import os
@@ -164,7 +164,7 @@ def test_a_second_process_is_refused_and_a_second_signal_ends_the_first_at_once(
     assert "stopped at once" in out
 
 
-def test_a_cell_from_a_config_file_of_ones_own_trains(folder):
+def test_a_cell_registered_by_a_config_file_trains(folder):
     readme = (ROOT / "README.md").read_text()
     code = re.search(
         r'```python\n("""A recurrent cell of one gate.*?)```', readme, re.S

@@ -9,7 +9,7 @@ import pytest
 from charjax import ConfigError, plot
 
 
-def test_without_matplotlib_the_error_names_the_mend(monkeypatch):
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ConfigError, match=r"pip install 'charjax\[plot\]'"):
         plot.losses({})

@@ -124,9 +124,9 @@ def check_digests(
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Fails with one OSError if so many bytes, or their files, find no room.
+    """Raises an OSError if the disk has no room for `size` bytes and their files.
 
-    Orbax would fail in several threads at once.
+    Checked first, since Orbax would fail in several threads at once.
     """
     probe = folder / "space"
     with open(probe, "wb") as file:

@@ -94,7 +94,7 @@ def save(
         raw = sealed.seal(vars(manifest))
         (tmp / MANIFEST).write_bytes(raw)
         if reason := _differs_when_read_back(tmp, raw, saved):
-            raise OSError(f"it was read back otherwise, {reason}")
+            raise OSError(f"what was read back differs from it, {reason}")
         return files.publish(tmp, path, manifest.step)
     except CheckpointError:
         raise

@@ -11,7 +11,7 @@ from charjax.cli.output import say, warn
 from charjax.config import Config, complete, default_config, parse_field
 from charjax.devices import keep_compilations
 from charjax.errors import CharjaxError, ConfigError
-from charjax.training import run as training
+from charjax.training import run as training  # the module, to import it at once
 from charjax.training.log import Log
 from charjax.training.signals import Stopped
 from charjax.training.sinks.screen import screen

@@ -55,7 +55,7 @@ def _capital_word(text: str) -> np.ndarray:
     codes, place = np.unique(codes_of(text), return_inverse=True)
     letter = np.array([chr(code).isalpha() for code in codes], bool)[place]
     capital = np.array([chr(code).isupper() for code in codes], bool)[place]
-    word = np.cumsum(~letter)  # with what stands before it
+    word = np.cumsum(~letter)  # each with the other characters just before it
     letters, capitals = np.bincount(word, letter), np.bincount(word, letter & capital)
     return letter & ((letters >= 2) & (letters == capitals))[word]
 

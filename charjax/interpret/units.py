@@ -7,7 +7,7 @@ such as those in `PREDICATES`.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from charjax.model.params import Params
 Predicate = Callable[[str], npt.ArrayLike] | npt.ArrayLike
 Measure = Literal["correlation", "auc"]
 
-MEASURES = ("correlation", "auc")
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 class Unit(NamedTuple):

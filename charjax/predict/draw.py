@@ -73,7 +73,7 @@ def draw(
 
 
 def _check(*predictions: Any) -> None:
-    """Raises a ConfigError if a model does not say what comes next."""
+    """Raises a ConfigError if a prediction is NaN."""
     if any(np.isnan(array).any() for array in predictions):
         raise ConfigError(
             "the model's predictions must be numbers; got NaN. Its weights are not "
@@ -84,7 +84,7 @@ def _check(*predictions: Any) -> None:
 def _pieces(
     request: Request, num_texts: int, num_symbols: int
 ) -> Iterator[tuple[np.ndarray, int, float]]:
-    """Yields the positions of each piece, how many of them count, the temperature."""
+    """Yields each piece: its positions, how many of them count, the temperature."""
     size = max(1, min(_DRAWN_CHARACTERS, _NOISE // (num_texts * num_symbols)))
     drawn = 0
     while drawn < request.length:

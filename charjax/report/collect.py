@@ -50,7 +50,7 @@ class Report(NamedTuple):
 
 
 def collect(path: Path | str) -> Report:
-    """Returns what there is to report of a run, finished or not.
+    """Returns the report of a run, finished or not, as plain data.
 
     Args:
       path: the run's folder.

@@ -173,5 +173,5 @@ def sweep(folder: Path, name: str = "") -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Returns whether a path has the name of something temporary from this module."""
+    """Returns whether a path has the name of a temporary one made here."""
     return path.name.startswith(_PREFIX) and path.name.endswith(_SUFFIX)

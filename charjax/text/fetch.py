@@ -17,7 +17,7 @@ from pathlib import Path
 
 from charjax.errors import TextError
 
-SILENCE_SECONDS = 30.0  # a server that sends nothing for so long is given up
+SILENCE_SECONDS = 30.0  # a server that sends nothing for this long is given up
 TOTAL_SECONDS = 300.0
 
 _PIECE_BYTES = 1 << 16

@@ -127,9 +127,7 @@ class _Table:
         rest = np.arange(len(keys), dtype=np.int32)
         while rest.size:
             free = rest[self.indices[slots[rest]] < 0]
-            self.indices[slots[free]] = (
-                free  # of several keys for one slot, one is kept
-            )
+            self.indices[slots[free]] = free  # of several keys for one slot, one stays
             rest = rest[self.indices[slots[rest]] != rest]
             slots[rest] = (slots[rest] + 1) & self.mask
 

@@ -1,4 +1,4 @@
-"""The first records of a run: device, text, splits, model, kernel."""
+"""The first records of a run: device, text, splits, model, and how it runs."""
 
 from collections.abc import Iterator
 from pathlib import Path

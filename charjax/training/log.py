@@ -1,4 +1,4 @@
-"""Where the records of a run go: its sinks, of which one may fail."""
+"""Sends the records of a run to its sinks, and keeps the first failure of one."""
 
 import signal
 from collections.abc import Sequence

@@ -50,7 +50,7 @@ class StepReader:
         self._clock, self._emit = clock, emit
 
     def read(self, dispatch: Dispatch, last_good: str) -> None:
-        """Waits for steps to end and takes their losses in.
+        """Waits for steps to end, and adds their losses to the progress.
 
         Args:
           dispatch: the steps.
@@ -111,7 +111,7 @@ class StepReader:
         )
 
     def _rate(self, step: int) -> float:
-        """Returns the learning rate that step number `step` took."""
+        """Returns the learning rate of step number `step`, counted from 1."""
         return float(self._plan.schedule(step - 1))
 
     def _speed(self, step: int) -> dict[str, Any]:

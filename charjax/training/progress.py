@@ -38,7 +38,7 @@ class Progress:
     text_sha256: str = ""
 
     def add(self, loss: float) -> None:
-        """Takes in the loss of one step."""
+        """Adds the loss of one step."""
         self.recent = [*self.recent[1 - RECENT :], loss]
         for total in (self.since_record, self.since_validation):
             total[0] += loss

@@ -1,4 +1,4 @@
-"""What a run needs before its first step: text, splits, model, optimiser, state."""
+"""What a run needs before its first step: text, splits, weights, plan and state."""
 
 import dataclasses
 import functools

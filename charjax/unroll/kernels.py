@@ -39,7 +39,7 @@ class DrawKernel(NamedTuple):
         for each character.
       draw: `(weights, carry, logits_BxV, noise_PxBxV, count, temperature)
         -> (carry, logits_BxV, ids_PxB)`, the first `count` characters of each text as
-        in `charjax.predict.sampling`, and the state and logits after them.
+        in `charjax.predict.draw`, and the state and logits after them.
     """
 
     problem: Callable[[], str | None]

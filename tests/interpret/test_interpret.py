@@ -187,7 +187,7 @@ def custom_carry(batch_size, hidden_size, dtype):
 CUSTOM = Cell(dense_init(gates=1), custom_carry, dense_project, custom_step)
 
 
-def test_a_cell_of_ones_own_gives_its_states_by_name(monkeypatch):
+def test_a_cell_of_the_user_gives_its_states_by_name(monkeypatch):
     monkeypatch.setitem(charjax.cells.registry._CELLS, "summing", CUSTOM)
     (layer,) = charjax.activations(make(cell="summing", num_layers=1), TEXT)
     assert layer.gates == {}

@@ -1,1 +1,1 @@
-"""Where the records of a run go: the screen, files, TensorBoard."""
+"""Where the records of a run go: the screen and TensorBoard."""

@@ -5,7 +5,7 @@
 // Threads share no state, so that they meet once a call and not once a time step. The
 // weights are packed once into panels that the inner loop reads in order; what XLA's
 // own loop cannot keep from one step to the next. The equations are in
-// charjax/cells/lstm.py and charjax/sampling.py; a row is one text of the batch.
+// charjax/cells/lstm.py and charjax/predict/draw.py; a row is one text of the batch.
 
 #include <algorithm>
 #include <atomic>

@@ -40,7 +40,7 @@ def test_a_process_without_standard_output_trains_on(folder, whole, monkeypatch)
         assert_same_end(charjax.train(make_config(folder), sinks=[sink]), whole)
 
 
-def test_a_sink_of_ones_own_whose_connection_breaks_is_named(folder):
+def test_a_sink_of_the_user_whose_connection_breaks_is_named(folder):
     def tracker(record):
         raise BrokenPipeError(32, "Broken pipe")
 

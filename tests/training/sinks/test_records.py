@@ -1,4 +1,4 @@
-"""Where records go: the right screen for each output, and a tracker of one's own."""
+"""Where records go: the right screen for each output, and a tracker of the user's."""
 
 import csv
 import doctest
