@@ -128,7 +128,7 @@ def saturation(saturation: dict[str, Any], *, width: float = 8.0) -> "Figure":
     """
     if "missing" in saturation:
         raise ConfigError(
-            f"saturation: must have gates to plot. {saturation['missing']}"
+            f"saturation must have gates to plot; got none. {saturation['missing']}"
         )
     layers = saturation["layers"]
     gates = list(dict.fromkeys(gate for layer in layers for gate in layer))
@@ -154,7 +154,7 @@ def _figure(width: float, height: float, layout: Any = "constrained") -> "Figure
         from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
-            "charjax.plot must have matplotlib, which is not installed. Try pip "
-            "install 'charjax[plot]'."
+            "matplotlib must be installed for charjax.plot. Try pip install "
+            "'charjax[plot]'."
         ) from None
     return Figure(figsize=(width, height), layout=layout)

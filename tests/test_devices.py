@@ -112,4 +112,4 @@ def test_compilations_are_not_kept_where_another_user_could_put_some(
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
     assert len(said) == 1
-    assert f"{tmp_path / 'caches'} is writable by other users" in said[0]
+    assert f"{tmp_path / 'caches'} must be writable by its owner only" in said[0]

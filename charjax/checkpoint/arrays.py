@@ -36,7 +36,7 @@ def require_usable(path: Path) -> None:
     if os.sep == "/" and "\\" in str(path.absolute()):
         raise CheckpointError(
             f"{path} must not have a backslash in it. Try another "
-            "train.checkpoint_dir or train.run_name"
+            "train.checkpoint_dir or train.run_name."
         )
 
 

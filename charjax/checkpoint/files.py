@@ -19,7 +19,7 @@ StrPath = str | os.PathLike[str]
 ARRAYS = "arrays"
 # The folders below `arrays/`.
 GROUPS = ("params", "training")
-TRY_ANOTHER = "Try another checkpoint (charjax list, --fallback or fallback=True)"
+TRY_ANOTHER = "Try another checkpoint (charjax list, --fallback or fallback=True)."
 
 _MAX_MESSAGE = 400
 # Room for Orbax's metadata and the manifest.
@@ -38,7 +38,7 @@ def naming(path: StrPath) -> Iterator[None]:
         raise type(error)(f"{path}: {_printable(str(error))}") from error
     except OSError as error:
         raise CheckpointError(
-            f"{path} cannot be read: {reason(error)}. Try again when that is corrected"
+            f"{path} cannot be read: {reason(error)}. Try again when that is corrected."
         ) from error
 
 
@@ -202,5 +202,5 @@ def delete(path: Path) -> None:
     try:
         path.rename(tmp)
     except OSError as error:
-        raise CheckpointError(f"{path} was not deleted: {reason(error)}") from error
+        raise CheckpointError(f"{path} was not deleted: {reason(error)}.") from error
     shutil.rmtree(tmp, ignore_errors=True)

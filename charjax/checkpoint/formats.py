@@ -30,12 +30,12 @@ def upgraded(plain: Mapping[str, Any]) -> dict[str, Any]:
     version = plain.get("format")
     if type(version) is not int or version < 1:
         raise DamagedError(
-            f"must have a format from 1 to {FORMAT}; got {version!r:.60}"
+            f"must have a format from 1 to {FORMAT}; got {version!r:.60}."
         )
     if version > FORMAT:
         raise CheckpointError(
             f"must be of format {FORMAT} or older; got format {version}. Try upgrading "
-            "charjax"
+            "charjax."
         )
     fields = dict(plain)
     if version == 1 and isinstance(fields.get("spec"), dict):
@@ -61,6 +61,6 @@ def model_spec(stored: Mapping[str, Any]) -> ModelSpec:
         if name not in SPEC_FIELDS or type(value) is not type(defaults[name]):
             raise CheckpointError(
                 f"model.{name} = {value!r:.60} is unknown to this charjax. Try "
-                "upgrading it"
+                "upgrading it."
             )
     return ModelSpec(**stored)

@@ -63,7 +63,7 @@ def set_aside(checkpoint: StrPath) -> Path:
     try:
         return path.rename(aside)
     except OSError as error:
-        raise CheckpointError(f"{path} was not renamed: {reason(error)}") from error
+        raise CheckpointError(f"{path} was not renamed: {reason(error)}.") from error
 
 
 def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
@@ -88,7 +88,9 @@ def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
       []
     """
     if keep_best < 1:
-        raise ConfigError(f"train.keep_best must be at least 1; got {keep_best}")
+        raise ConfigError(
+            f"train.keep_best must be at least 1; got {keep_best}. Try 3."
+        )
     path = Path(run_dir)
     found = loadable(sorted(look_at(lambda: own(path), read), key=rank))
     if not found:

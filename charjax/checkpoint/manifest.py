@@ -79,10 +79,20 @@ class Manifest:
         )
         self._require(described, "leaves", "an object of shapes and dtypes")
 
+    @property
+    def num_parameters(self) -> int:
+        """Counted without loading the model, whose cell need not be registered."""
+        shapes = (
+            leaf["shape"]
+            for name, leaf in self.leaves.items()
+            if name.startswith("params")
+        )
+        return sum(map(math.prod, shapes))
+
     def _require(self, valid: bool, field: str, expected: str) -> None:
         if not valid:
             got = repr(getattr(self, field))[:60]
-            raise DamagedError(f"{field} must be {expected}; got {got}")
+            raise DamagedError(f"{field} must be {expected}; got {got}.")
 
 
 def read(checkpoint: StrPath) -> Manifest:
@@ -102,7 +112,7 @@ def read(checkpoint: StrPath) -> Manifest:
             target = os.readlink(folder)
             raise CheckpointError(
                 f"cannot be read: its folder is a link to {target}, which does not "
-                "exist. Try again when it does, or delete the link"
+                "exist. Try again when it does, or delete the link."
             )
         if not is_file(file):
             raise DamagedError(f"is missing. {TRY_ANOTHER}")
@@ -148,7 +158,7 @@ def spec_of(manifest: Manifest) -> ModelSpec:
     if spec.num_layers > len(manifest.leaves):
         raise CheckpointError(
             f"num_layers must be at most the number of arrays, {len(manifest.leaves)}; "
-            f"got {spec.num_layers}"
+            f"got {spec.num_layers}."
         )
     return spec
 

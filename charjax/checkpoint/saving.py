@@ -101,7 +101,7 @@ def save(
     except Exception as error:  # Orbax raises all kinds
         raise CheckpointError(
             f"{path} was not saved: {files.reason(error)}. Try again when that is "
-            "corrected, or another train.checkpoint_dir"
+            "corrected, or another train.checkpoint_dir."
         ) from error
     finally:
         files.remove(tmp)

@@ -33,7 +33,7 @@ def flatten(group: str, tree: Any) -> dict[str, Any]:
     for name, leaf in leaves.items():
         if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
             kind = type(leaf).__name__
-            raise CheckpointError(f"{name} must be an array; got {kind}. Try np.array")
+            raise CheckpointError(f"{name} must be an array; got {kind}. Try np.array.")
     return leaves
 
 
@@ -56,7 +56,7 @@ def _as_leaf(name: str, array: np.ndarray, leaf: Any) -> Any:
     if on_device.dtype != array.dtype:
         raise CheckpointError(
             f"{name} must be an array that JAX takes; got {array.dtype}. Try "
-            "jax.config.update('jax_enable_x64', True) first"
+            "jax.config.update('jax_enable_x64', True) first."
         )
     return on_device
 
@@ -66,7 +66,7 @@ def to_numpy(name: str, leaf: Any) -> np.ndarray:
     array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     if str(leaf.dtype) not in (*DTYPES, *_KEYS):
         known = ", ".join(DTYPES)
-        raise CheckpointError(f"{name} must be one of {known}; got {leaf.dtype}")
+        raise CheckpointError(f"{name} must be one of {known}; got {leaf.dtype}.")
     return array
 
 
@@ -108,7 +108,7 @@ def template(manifest: Manifest) -> Params:
         params = jax.eval_shape(lambda k: init(k, spec, vocab, scheme="uniform"), key)
     except Exception as error:  # sizes beyond what JAX can count
         raise CheckpointError(
-            f"the manifest must describe a model; got {reason(error)}"
+            f"the manifest must describe a model; got {reason(error)}."
         ) from error
 
     def as_saved(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
@@ -123,11 +123,11 @@ def require_same_model(manifest: Manifest, params: Params) -> None:
     """Refuses another cell or vocabulary, which may have the same shapes."""
     cell, vocab = manifest.spec.get("cell"), params.vocab
     if cell != params.spec.cell:
-        raise CheckpointError(f"the cell must be {params.spec.cell!r}; got {cell!r}")
+        raise CheckpointError(f"the cell must be {params.spec.cell!r}; got {cell!r}.")
     if manifest.vocab != vocab.to_json():
         raise CheckpointError(
             f"the vocabulary must be {vocab!r}; got another vocabulary. Try the text "
-            "of its run"
+            "of its run."
         )
 
 
@@ -141,7 +141,7 @@ def require_same_leaves(
         expected, got = _show(described.get(name)), _show(saved.get(name))
         if expected != got:
             raise CheckpointError(
-                f"{name} must be {expected}; got {got}. Try the config of its run"
+                f"{name} must be {expected}; got {got}. Try the config of its run."
             )
 
 

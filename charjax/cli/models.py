@@ -49,7 +49,7 @@ def read_text(file: str, encoding: str) -> str | bytes:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise TextError(
-            f"{file} must be valid UTF-8; got a wrong byte at offset {error.start}"
+            f"{file} must be valid UTF-8; got a wrong byte at offset {error.start}."
         ) from None
 
 

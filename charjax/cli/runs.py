@@ -1,7 +1,6 @@
 """`charjax list` and `charjax inspect`: the runs and checkpoints on disk."""
 
 import argparse
-import math
 from pathlib import Path
 
 from charjax import cells, checkpoint
@@ -86,14 +85,9 @@ def _print_runs(entries: list[tuple[Path, Manifest]]) -> None:
             best.spec.get(name, "?") for name in ("cell", "num_layers", "hidden_size")
         )
         model = f"{cell} {layers} x {size}"
-        parameters = sum(
-            math.prod(leaf["shape"])
-            for name, leaf in best.leaves.items()
-            if name.startswith("params")
-        )
         say(
             f"{_losses(best)}  {last.epoch:7.2f}  {last.step:>9,}  {finished:8}  "
-            f"{model:20}  {parameters:>10,}  {path}"
+            f"{model:20}  {best.num_parameters:>10,}  {path}"
         )
 
 

@@ -39,7 +39,7 @@ def show_next(args: argparse.Namespace) -> None:
     """Prints the likeliest next characters and their probabilities."""
     if args.top < 0:
         raise ConfigError(
-            f"--top must be at least 0; got {args.top}. 0 shows all rows."
+            f"--top must be at least 0; got {args.top}. Try 0, which shows all rows."
         )
     params = load_model(args)
     prime = prime_of(args, params.vocab.encoding)

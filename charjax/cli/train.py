@@ -87,7 +87,7 @@ def _config_from(name: str) -> Config:
     module = user_files.load(path, "--config")
     if not callable(get_config := getattr(module, "get_config", None)):
         raise ConfigError(
-            f"{path} must define get_config(); see configs/default.py for an example"
+            f"{path} must define get_config(); got none. Try a copy of a recipe."
         )
     config = user_files.call(path, get_config, *words)
     try:

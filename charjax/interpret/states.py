@@ -96,8 +96,8 @@ def encode(params: Params, text: str | bytes, *, at_least: int) -> np.ndarray:
     ids = params.vocab.encode(text)
     if len(ids) < at_least:
         raise TextError(
-            f"Text to read: expected at least {at_least} characters, got {len(ids)}; "
-            "give a longer text"
+            f"the text to read must have at least {at_least} characters; got "
+            f"{len(ids)}. Try a longer text."
         )
     return ids
 
@@ -167,4 +167,4 @@ def _by_name(carry: Carry) -> dict[str, Any]:
 def _check_indices(name: str, indices: Sequence[int], size: int) -> None:
     for index in indices:
         if not 0 <= index < size:
-            raise ConfigError(f"{name}: expected 0 to {size - 1}, got {index}")
+            raise ConfigError(f"{name} must be from 0 to {size - 1}; got {index}.")

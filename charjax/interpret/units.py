@@ -89,7 +89,7 @@ def find_units(
     """
     check_choice("measure", measure, MEASURES)
     if count < 1:
-        raise ConfigError(f"count: expected 1 or more, got {count}")
+        raise ConfigError(f"count must be at least 1; got {count}. Try 10.")
     ids = encode(params, text, at_least=2)
     target_T = _values(predicate, params, ids, measure)
     comparison = Correlation if measure == "correlation" else Area
@@ -119,22 +119,23 @@ def _values(
     values = np.asarray(predicate)
     if values.shape != ids.shape:
         raise ConfigError(
-            f"predicate: expected one value for each of {len(ids)} characters, "
-            f"got shape {values.shape}"
+            f"predicate must have one value for each of {len(ids)} characters; got "
+            f"shape {values.shape}."
         )
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+    is_numeric = values.dtype.kind in "biuf"
+    if not is_numeric or not np.isfinite(values).all():
+        got = "a value that is not finite" if is_numeric else values.dtype
         raise ConfigError(
-            "predicate: expected true, false or finite numbers, got "
-            + ("one that is not" if values.dtype.kind in "biuf" else str(values.dtype))
+            f"predicate must be true, false or finite numbers; got {got}."
         )
     if (values == values[0]).all():
         raise ConfigError(
-            f"predicate: expected values that differ, got {values[0]} at each of "
-            f"{len(ids)} characters; give a text in which it varies"
+            f"predicate must vary in the text; got {values[0]} at each of {len(ids)} "
+            "characters. Try a longer text."
         )
     if measure == "auc" and not np.isin(values, (0, 1)).all():
         raise ConfigError(
-            "predicate: expected true or false for measure='auc', got real values; "
-            "use measure='correlation' or a threshold"
+            "predicate must be true or false for measure='auc'; got other numbers. Try "
+            "measure='correlation' or a threshold."
         )
     return values.astype(np.float64)

@@ -41,7 +41,9 @@ class Noise:
         for name in ("dropout", "embedding_dropout"):
             rate = getattr(self, name)
             if not 0 <= rate < 1:
-                raise ConfigError(f"model.{name} must be in [0, 1); got {rate}.")
+                raise ConfigError(
+                    f"model.{name} must be in [0, 1); got {rate}. Try 0.5."
+                )
         check_choice("model.dropout_mode", self.dropout_mode, DROPOUT_MODES)
 
 

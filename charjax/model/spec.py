@@ -49,4 +49,6 @@ class ModelSpec:
 
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ConfigError(f"model.{name} must be at least {least}; got {value}.")
+        raise ConfigError(
+            f"model.{name} must be at least {least}; got {value}. Try {least}."
+        )

@@ -77,7 +77,7 @@ def _check(*predictions: Any) -> None:
     if any(np.isnan(array).any() for array in predictions):
         raise ConfigError(
             "the model's predictions must be numbers; got NaN. Its weights are not "
-            "finite or too large: try another checkpoint."
+            "finite or too large. Try another checkpoint."
         )
 
 

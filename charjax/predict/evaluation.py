@@ -72,7 +72,9 @@ def chunk_losses(
     if most_chunks is not None:
         num_chunks = min(num_chunks, most_chunks)
     if num_chunks == 0:
-        raise TextError("the split to evaluate must have a chunk; got none.")
+        raise TextError(
+            "the split to evaluate must have a chunk; got none. Try a longer text."
+        )
     if isinstance(model, Params):
         nats_KxB = _of_model(model, lanes, num_chunks, execution or Execution())
     else:

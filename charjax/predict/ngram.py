@@ -121,7 +121,9 @@ class NGram:
         vocab_size = len(vocab)
         ids = _checked(ids, vocab_size)
         if ids.size == 0:
-            raise TextError("the text to fit must have a character; got none.")
+            raise TextError(
+                "the text to fit must have a character; got none. Try a longer text."
+            )
         keys: list[np.ndarray] = []
         counts: list[np.ndarray] = []
         shorter = contexts = np.zeros(ids.shape, np.int64)

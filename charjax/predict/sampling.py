@@ -219,7 +219,9 @@ def _key(seed: int | None, key: jax.Array | None) -> jax.Array:
         seed = 0 if seed is None else seed
         return jax.random.key(_checked_integer("seed", seed, 0, 2**32))
     if seed is not None:
-        raise ConfigError(f"key and seed must not both be given; got seed={seed}.")
+        raise ConfigError(
+            f"key and seed must not both be given; got seed={seed}. Try one."
+        )
     if not _is_key(key):
         raise ConfigError(
             f"key must be one jax.random.key(...); got a {type(key).__name__} of shape "

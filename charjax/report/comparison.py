@@ -55,7 +55,9 @@ def compare(paths: Sequence[Path | str]) -> Comparison:
       >>> print(report.table(report.compare(["cv/a", "cv/b"])))  # doctest: +SKIP
     """
     if not paths:
-        raise ConfigError("compare: must be given the folder of a run; got none.")
+        raise ConfigError(
+            "the runs to compare must be at least one; got none. Try compare(['cv/a'])."
+        )
     runs = [read_run(path) for path in paths]
     fields = _differing_fields(runs)
     names = Counter(run.name for run in runs)
@@ -125,12 +127,7 @@ def _row(run: SavedRun, fields: Sequence[str], name: str) -> dict[str, Any]:
         "best_loss": best.loss,
         "best_epoch": best.epoch,
         "loss_of": best.loss_of,
-        # Counted without loading the model, whose cell need not be registered.
-        "parameters": sum(
-            math.prod(leaf["shape"])
-            for name, leaf in best.leaves.items()
-            if name.startswith("params")
-        ),
+        "parameters": best.num_parameters,
         "seconds": run.seconds,
         "speed": run.chars_per_second,
         "finished": run.is_finished,

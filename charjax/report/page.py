@@ -127,7 +127,7 @@ def _write(path: Path, content: str) -> None:
             file.write(content.encode("utf-8", "replace"))
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be written: {error.strerror}. Try another place."
+            f"{path} cannot be written: {error.strerror}. Try another place."
         ) from None
 
 

@@ -189,18 +189,10 @@ def _sealed_config(
 def _test_loss(
     path: Path, summary: dict[str, Any] | None, records: list[Record]
 ) -> float | None:
-    """Returns the test loss, which is written in two files that must agree."""
     if summary is None:
         return None
-    loss = summary["test_loss"]
-    recorded = [r["loss"] for r in records if r["kind"] == "test"]
-    if recorded and loss != recorded[-1]:
-        raise CheckpointError(
-            f"{path / folder.SUMMARY}: test_loss must be {recorded[-1]}, as in "
-            f"{folder.METRICS}; got {loss}. Try deleting the file and training again, "
-            "which writes it anew."
-        )
-    return loss
+    folder.check_test_loss(path, summary, records)
+    return summary["test_loss"]
 
 
 def _has_rate(record: Record) -> bool:

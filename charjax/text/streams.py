@@ -65,7 +65,7 @@ class Lanes:
         end = self.num_chunks * self.seq_length + 1
         if start < 0 or length < 0 or start + length > end:
             raise TextError(
-                f"A window must be within 0 to {end}; got {start} to {start + length}"
+                f"A window must be within 0 to {end}; got {start} to {start + length}."
             )
         window_BxL = np.empty((self.batch_size, length), self.ids.dtype)
         for lane, lane_start in zip(window_BxL, self.starts, strict=True):
@@ -211,19 +211,21 @@ def _check_arguments(
 ) -> None:
     for name, size in (("batch_size", batch_size), ("seq_length", seq_length)):
         if size < 1:
-            raise TextError(f"data.{name} must be at least 1; got {size}")
+            raise TextError(f"data.{name} must be at least 1; got {size}. Try 50.")
     for name, fraction in (("train_frac", train_frac), ("val_frac", val_frac)):
         if not 0 <= fraction <= 1:
-            raise TextError(f"data.{name} must be from 0 to 1; got {fraction}")
+            raise TextError(
+                f"data.{name} must be from 0 to 1; got {fraction}. Try 0.05."
+            )
     if train_frac == 0:
-        raise TextError("data.train_frac must be more than 0; got 0")
+        raise TextError("data.train_frac must be more than 0; got 0. Try 0.95.")
     if train_frac + val_frac > 1 + _ROUNDING:
         raise TextError(
             "data.train_frac + data.val_frac must be at most 1; "
-            f"got {train_frac} + {val_frac}"
+            f"got {train_frac} + {val_frac}. Try 0.95 and 0.05."
         )
     if split not in ("lanes", "contiguous"):
-        raise TextError(f"data.split must be 'lanes' or 'contiguous'; got {split!r}")
+        raise TextError(f"data.split must be 'lanes' or 'contiguous'; got {split!r}.")
 
 
 def _too_short(
@@ -238,12 +240,12 @@ def _too_short(
     seq = _largest(lambda size: not empty_split(batch_size, size), seq_length)
     limits = [f"data.batch_size to at most {batch}"] if batch else []
     limits += [f"data.seq_length to at most {seq}"] if seq else []
-    advice = f"lower {' or '.join(limits)}" if limits else "use a longer text"
+    advice = f"lowering {' or '.join(limits)}" if limits else "a longer text"
     if name == "val":
-        advice += ", or set data.val_frac=0"
+        advice += ", or data.val_frac=0"
     return TextError(
-        f"The {name} split has no chunk: {length:,} characters, batch_size "
-        f"{batch_size}, seq_length {seq_length}; {advice}"
+        f"The {name} split must have a chunk; got none in {length:,} characters with "
+        f"batch_size {batch_size}, seq_length {seq_length}. Try {advice}."
     )
 
 

@@ -63,15 +63,15 @@ class Vocab:
         if not isinstance(self.symbols, str | bytes):
             kind = type(self.symbols).__name__
             raise TextError(
-                f"The symbols of a vocabulary must be str or bytes; got {kind}"
+                f"The symbols of a vocabulary must be str or bytes; got {kind}."
             )
         if not self.symbols:
-            raise TextError("A vocabulary must have at least one symbol; got none")
+            raise TextError("A vocabulary must have at least one symbol; got none.")
         if len(set(self.symbols)) != len(self.symbols):
-            raise TextError("A vocabulary must have distinct symbols; got one twice")
+            raise TextError("A vocabulary must have distinct symbols; got one twice.")
         codes = self._codes
         if ((codes >= _SURROGATES.start) & (codes < _SURROGATES.stop)).any():
-            raise TextError("A vocabulary must have characters; got a lone surrogate")
+            raise TextError("A vocabulary must not have a lone surrogate; got one.")
 
     @classmethod
     def of(cls, text: str | bytes) -> Self:
@@ -125,7 +125,9 @@ class Vocab:
         [0, 1, 1, 0]
         """
         if on_unknown not in ("error", "skip"):
-            raise TextError(f"on_unknown must be 'error' or 'skip'; got {on_unknown!r}")
+            raise TextError(
+                f"on_unknown must be 'error' or 'skip'; got {on_unknown!r}."
+            )
         own_text = self._own_kind(text)
         codes = codes_of(own_text)
         ids = self._ids_of_codes.take(codes)
@@ -150,14 +152,14 @@ class Vocab:
         """
         array = np.asarray(ids)
         if array.ndim > 1:
-            raise TextError(f"Ids must be one row; got shape {array.shape}")
+            raise TextError(f"Ids must be one row; got shape {array.shape}.")
         if array.size == 0:
             return self.symbols[:0]
         if not np.issubdtype(array.dtype, np.integer):
-            raise TextError(f"Ids must be integers; got {array.dtype}")
+            raise TextError(f"Ids must be integers; got {array.dtype}.")
         if array.min() < 0 or array.max() >= len(self):
             got = f"{array.min()} to {array.max()}"
-            raise TextError(f"Ids must be from 0 to {len(self) - 1}; got {got}")
+            raise TextError(f"Ids must be from 0 to {len(self) - 1}; got {got}.")
         raw = self._codes.take(array).tobytes()
         return raw if isinstance(self.symbols, bytes) else raw.decode("utf-32-le")
 
@@ -185,7 +187,7 @@ class Vocab:
         'ab'
         """
         if not isinstance(value, Mapping) or set(value) != {"encoding", "symbols"}:
-            raise TextError("A vocabulary must have the fields encoding and symbols")
+            raise TextError("A vocabulary must have the fields encoding and symbols.")
         match value["encoding"], value["symbols"]:
             case "utf-8", str(symbols):
                 return cls(symbols)
@@ -193,7 +195,7 @@ class Vocab:
                 return cls(bytes(values))
         raise TextError(
             "A vocabulary must have the encoding 'utf-8' and a string of symbols, or "
-            "'bytes' and a list of integers from 0 to 255"
+            "'bytes' and a list of integers from 0 to 255."
         )
 
     def difference(self, other: "Vocab") -> tuple[str | bytes, str | bytes]:
@@ -247,7 +249,7 @@ class Vocab:
             if isinstance(text, bytes) and self.encoding == "utf-8":
                 return text.decode("utf-8")
         except UnicodeError as error:
-            raise TextError(f"The text must be valid UTF-8; got {error}") from None
+            raise TextError(f"The text must be valid UTF-8; got {error}.") from None
         return text
 
     def _unknown_symbol(self, text: str | bytes, position: int) -> TextError:
@@ -258,14 +260,14 @@ class Vocab:
             name = f"Character {symbol!r} (U+{ord(symbol):04X})"
         return TextError(
             f"{name} at position {position} is not among the {len(self)} symbols of "
-            "the vocabulary; remove it or pass on_unknown='skip'"
+            "the vocabulary. Try removing it, or on_unknown='skip'."
         )
 
     def _require_same_encoding(self, other: "Vocab") -> None:
         if self.encoding != other.encoding:
             raise TextError(
                 f"The vocabulary must have the encoding {self.encoding!r}; "
-                f"got {other.encoding!r}. Set data.encoding to match"
+                f"got {other.encoding!r}. Try setting data.encoding to match."
             )
 
 

@@ -11,7 +11,7 @@ newer versions may add some.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,22 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     summary = schema.parse(_read(file), str(file), _DELETE_SUMMARY)
     schema.check_summary(summary, str(file), _DELETE_SUMMARY)
     return summary
+
+
+def check_test_loss(
+    path: Path, summary: Mapping[str, Any], records: Sequence[Record]
+) -> None:
+    """Compares the two copies of the test loss, which no checkpoint holds.
+
+    Raises:
+      CheckpointError: `summary.json` and `metrics.jsonl` disagree.
+    """
+    recorded = [record["loss"] for record in records if record["kind"] == "test"]
+    if recorded and recorded[-1] != summary["test_loss"]:
+        raise CheckpointError(
+            f"{path / SUMMARY}: test_loss must be {recorded[-1]}, as in {METRICS}; got "
+            f"{summary['test_loss']}. {_DELETE_SUMMARY}."
+        )
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:

@@ -36,8 +36,8 @@ def check_folder(path: Path, config: Config, text_sha256: str) -> None:
     if not (path / folder.CONFIG).exists():
         if any(inner.name != LOCK for inner in path.iterdir()):
             raise CheckpointError(
-                f"{path} holds files that are not a charjax run; choose another "
-                "train.run_name"
+                f"{path} must be empty or a run; got other files. Try another "
+                "train.run_name."
             )
     elif folder.is_finished(path) or checkpoint.listing(path):
         saved = folder.read_identity(path)
@@ -48,8 +48,8 @@ def check_folder(path: Path, config: Config, text_sha256: str) -> None:
         if differing:
             raise ConfigError(
                 f"{path} holds a run of another configuration "
-                f"({'; '.join(differing)}); set train.run_name to another name, or "
-                "train.restart=true to start a new run beside it"
+                f"({'; '.join(differing)}). Try another train.run_name, or "
+                "train.restart=true, which starts a new run beside it."
             )
 
 
@@ -77,8 +77,8 @@ def check_checkpoint(
     if differing:
         raise CheckpointError(
             f"{path} was saved by a run of another configuration "
-            f"({'; '.join(differing)}); move it to another folder, or set "
-            "train.restart=true to start a new run beside this one"
+            f"({'; '.join(differing)}). Try moving it to another folder, or "
+            "train.restart=true, which starts a new run beside this one."
         )
 
 

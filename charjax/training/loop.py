@@ -117,8 +117,8 @@ class Loop:
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the validation loss is {loss} at step {self.step}; "
-                f"{self._last_good()}; try a lower optimizer.learning_rate with "
-                "train.restart=true"
+                f"{self._last_good()}. Try a lower optimizer.learning_rate with "
+                "train.restart=true."
             )
         self.progress.since_validation = [0.0, 0]
         self.progress.val.append([self.step, loss])

@@ -78,9 +78,9 @@ class StepReader:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(
                 f"the loss is {loss} and the gradient norm {norm} at step {step}, "
-                f"learning rate {rate:.2e}; {last_good}; try a lower "
+                f"learning rate {rate:.2e}; {last_good}. Try a lower "
                 "optimizer.learning_rate or optimizer.grad_clip, or "
-                "model.dtype=float32, with train.restart=true"
+                "model.dtype=float32, with train.restart=true."
             )
         self._progress.add(loss)
         is_due = factor and step % watch.SUSTAINED == 0
@@ -88,9 +88,9 @@ class StepReader:
             raise TrainingError(
                 f"the loss stayed above {factor} times its running median for "
                 f"{watch.SUSTAINED} steps (now {loss:.4f}, step {step}, gradient norm "
-                f"{norm:.3g}, learning rate {rate:.2e}); {last_good}; try a lower "
+                f"{norm:.3g}, learning rate {rate:.2e}); {last_good}. Try a lower "
                 "optimizer.learning_rate with train.restart=true, or "
-                "train.explosion_factor=0 to switch this check off"
+                "train.explosion_factor=0 to switch this check off."
             )
 
     def _record(self, step: int, grad_to_param: float, grad_norm: float) -> None:

@@ -70,6 +70,7 @@ def read_progress(checkpoint: Path, saved: dict[str, Any]) -> Progress:
     )
     if not is_sound:
         raise CheckpointError(
-            f"{checkpoint}: its progress was not written by this version of charjax"
+            f"{checkpoint}: its progress must be that of this version of charjax; got "
+            "other fields or types. Try upgrading charjax."
         )
     return Progress(**fields)

@@ -122,11 +122,11 @@ def _read_finished(path: Path) -> Run:
     best = path / summary["best"]
     if not best.exists():
         raise CheckpointError(
-            f"{best}: the best checkpoint of a finished run is missing; restore it, or "
-            "set train.restart=true to start a new run beside this one"
+            f"{best}: the best checkpoint of a finished run is missing. Try "
+            "restoring it, or train.restart=true, which starts a new run beside it."
         )
     history = read_json_lines(path / folder.METRICS)
-    _check_test_loss(path, summary["test_loss"], history)
+    folder.check_test_loss(path, summary, history)
     loss = checkpoint.read(best).loss
     return Run(
         path=path,
@@ -136,18 +136,6 @@ def _read_finished(path: Path) -> Run:
         history=history,
         params=checkpoint.load(best),
     )
-
-
-def _check_test_loss(
-    path: Path, test_loss: float | None, history: list[Record]
-) -> None:
-    """Compares the two copies of the test loss, which no checkpoint holds."""
-    recorded = [record["loss"] for record in history if record["kind"] == "test"]
-    if recorded and recorded[-1] != test_loss:
-        raise CheckpointError(
-            f"{path / folder.SUMMARY} is damaged or was edited: its test_loss is "
-            f"{test_loss}, but {recorded[-1]} in {folder.METRICS}; correct one of them"
-        )
 
 
 def _end_record(run: Run) -> Record:

@@ -88,8 +88,8 @@ class RunWriter:
             identity.check_checkpoint(path, manifest, self._config, text_sha256)
         if damaged and not sound:
             raise CheckpointError(
-                f"no sound checkpoint to continue from; {damaged[0].found}, or set "
-                "train.restart=true to start a new run beside it"
+                f"no sound checkpoint to continue from: {damaged[0].found} Or "
+                "train.restart=true, which starts a new run beside it."
             )
         for path, error in damaged:
             aside = checkpoint.set_aside(path)
@@ -142,14 +142,14 @@ class RunWriter:
             if not self._is_ours():
                 raise CheckpointError(
                     f"cannot write to {self.path}: it was removed or replaced during "
-                    "the run"
+                    "the run."
                 )
             with naming("write", self.path):
                 return write()
         except CheckpointError as error:
             if not tolerant:
                 raise
-            self._warn(f"{error}; training goes on")
+            self._warn(f"training goes on after an error: {error}")
             return None
 
 
@@ -168,6 +168,6 @@ def naming(verb: str, path: Path | str) -> Iterator[None]:
     except OSError as error:
         place, reason = error.filename or path, error.strerror or error
         raise CheckpointError(
-            f"cannot {verb} {place}: {reason}; correct that, or choose another "
-            "train.checkpoint_dir"
+            f"cannot {verb} {place}: {reason}. Try again when that is corrected, or "
+            "another train.checkpoint_dir."
         ) from None

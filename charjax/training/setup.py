@@ -172,8 +172,8 @@ def check_prime(config: Config, vocab: Vocab) -> None:
         vocab.encode(config.sample.prime)
     except TextError:
         raise TextError(
-            f"sample.prime={config.sample.prime!r} has characters that the model does "
-            "not know; choose another"
+            f"sample.prime must have characters that the model knows; got "
+            f"{config.sample.prime!r}. Try another."
         ) from None
 
 

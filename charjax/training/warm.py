@@ -66,10 +66,10 @@ def warm_params(
     missing, extra = text_vocab.difference(params.vocab)
     if missing and not config.train.extend_vocab:
         raise TextError(
-            f"the text has characters that {config.train.init_from} does not know: "
+            f"the text must have characters that {config.train.init_from} knows; got "
             f"{missing!r}"
             + (f" (and lacks {extra!r})" if extra else "")
-            + "; train.extend_vocab=true adds them"
+            + ". Try train.extend_vocab=true, which adds them."
         )
     return _extended(params, fresh(params.vocab.extended(text_vocab)))
 
@@ -91,7 +91,8 @@ def _as_begun(config: Config, error: CheckpointError) -> Config:
     if len(begun) > 1:
         names = ", ".join(identity.path_of(shaped).name for shaped in begun)
         raise ConfigError(
-            f"{error}; the runs {names} started from it, choose one with train.run_name"
+            f"train.run_name must be one of {names}, which started from a model that "
+            f"cannot be read; got {config.train.run_name!r}. The reason: {error}"
         )
     return begun[0]
 
@@ -129,7 +130,7 @@ def _extended(old: Params, fresh: Params) -> Params:
             raise ConfigError(
                 f"train.extend_vocab cannot extend an array of {before.shape} to "
                 f"{new.shape}: the cell {old.spec.cell!r} mixes characters with other "
-                "inputs in it; set model.embedding_size"
+                "inputs in it. Try model.embedding_size=64."
             )
         known = tuple(slice(size) for size in before.shape)
         return jnp.asarray(new).at[known].set(before)

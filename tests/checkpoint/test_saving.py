@@ -238,7 +238,9 @@ def test_a_manifest_that_is_written_otherwise_is_not_announced(tmp_path, monkeyp
             return file.write(raw[:-1])
 
     monkeypatch.setattr(Path, "write_bytes", write_less)
-    assert_refused("read back differs from it, checkpoint.json: is damaged", save, tmp_path)
+    assert_refused(
+        "read back differs from it, checkpoint.json: is damaged", save, tmp_path
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,7 +249,9 @@ def test_a_save_that_orbax_leaves_empty_is_not_announced(tmp_path, monkeypatch):
     from etils import epath
 
     monkeypatch.setattr(arrays, "_literal_path", lambda: epath.Path)
-    assert_refused("not saved: what was read back differs from it", save, tmp_path / "a[1]")
+    assert_refused(
+        "not saved: what was read back differs from it", save, tmp_path / "a[1]"
+    )
     assert list((tmp_path / "a[1]").iterdir()) == []
 
 

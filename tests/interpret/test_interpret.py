@@ -211,18 +211,18 @@ def test_the_predicate_sees_one_character_an_id():
 @pytest.mark.parametrize(
     ("predicate", "options", "message"),
     [
-        (IDS[:-1], {}, r"one value for each of 90 characters, got shape \(89,\)"),
+        (IDS[:-1], {}, r"one value for each of 90 characters; got shape \(89,\)"),
         (
             lambda text: [1],
             {},
-            r"one value for each of 90 characters, got shape \(1,\)",
+            r"one value for each of 90 characters; got shape \(1,\)",
         ),
-        (np.ones(90), {}, "values that differ, got 1.0 at each of 90"),
-        (["a"] * 90, {}, "expected true, false or finite numbers"),
-        (IDS / np.where(IDS, 1, np.nan), {}, "true, false or finite numbers, got one"),
-        (IDS, {"measure": "auc"}, "true or false for measure='auc', got real values"),
+        (np.ones(90), {}, "predicate must vary in the text; got 1.0 at each of 90"),
+        (["a"] * 90, {}, "must be true, false or finite numbers; got <U1"),
+        (IDS / np.where(IDS, 1, np.nan), {}, "finite numbers; got a value that is not"),
+        (IDS, {"measure": "auc"}, "true or false for measure='auc'; got other numbers"),
         (IDS, {"measure": "aux"}, "measure must be one of .* Did you mean 'auc'"),
-        (IDS, {"count": 0}, "count: expected 1 or more, got 0"),
+        (IDS, {"count": 0}, "count must be at least 1; got 0"),
     ],
 )
 def test_a_predicate_that_cannot_be_compared_is_refused(predicate, options, message):
@@ -234,12 +234,12 @@ def test_a_predicate_that_cannot_be_compared_is_refused(predicate, options, mess
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": [2]}, "layers: expected 0 to 1, got 2"),
-        ({"layers": [-1]}, "layers: expected 0 to 1, got -1"),
-        ({"units": [0, 6]}, "units: expected 0 to 5, got 6"),
+        ({"layers": [2]}, "layers must be from 0 to 1; got 2"),
+        ({"layers": [-1]}, "layers must be from 0 to 1; got -1"),
+        ({"units": [0, 6]}, "units must be from 0 to 5; got 6"),
     ],
 )
-def test_layers_and_units_there_are_not_are_refused(options, message):
+def test_layers_and_units_that_do_not_exist_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         charjax.activations(make(), TEXT, **options)
 
@@ -247,9 +247,9 @@ def test_layers_and_units_there_are_not_are_refused(options, message):
 def test_a_text_too_short_or_unknown_is_refused():
     params = make()
     for read in (charjax.activations, charjax.gate_saturation):
-        with pytest.raises(TextError, match="at least 1 characters, got 0"):
+        with pytest.raises(TextError, match="at least 1 characters; got 0"):
             read(params, "")
-    with pytest.raises(TextError, match="at least 2 characters, got 1"):
+    with pytest.raises(TextError, match="at least 2 characters; got 1"):
         charjax.find_units(params, "a", [1])
     with pytest.raises(TextError, match=r"'!'.* position 2 "):
         charjax.activations(params, "ab!")

@@ -77,7 +77,7 @@ def test_folders_are_made_for_the_user_alone_under_any_umask(caches, umask):
 def test_a_folder_that_others_can_write_is_refused(caches, place, bits):
     private_folder("native")
     (caches / place).chmod(bits)
-    with pytest.raises(CacheError, match="writable by other users") as caught:
+    with pytest.raises(CacheError, match="writable by its owner only") as caught:
         private_folder("native")
     assert str(caches / place) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -113,7 +113,7 @@ def test_a_link_to_a_folder_is_judged_by_where_it_leads(caches, tmp_path):
     caches.symlink_to(tmp_path / "disk")
     assert private_folder("native") == tmp_path / "disk" / "charjax" / "native"
     (tmp_path / "disk").chmod(0o777)
-    with pytest.raises(CacheError, match="writable by other users"):
+    with pytest.raises(CacheError, match="writable by its owner only"):
         private_folder("native")
 
 

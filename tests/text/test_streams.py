@@ -177,7 +177,7 @@ def test_the_sizes_that_an_error_offers_fit_and_the_next_do_not(
     said = complaint(b, t)
     if said is None:
         return
-    assert f"{length:,} characters, batch_size {b}, seq_length {t};" in said
+    assert f"{length:,} characters with batch_size {b}, seq_length {t}." in said
     offered = dict(re.findall(r"data\.(\w+) to at most (\d+)", said))
     largest_b = int(offered.get("batch_size", 0))
     largest_t = int(offered.get("seq_length", 0))
@@ -190,16 +190,18 @@ def test_the_sizes_that_an_error_offers_fit_and_the_next_do_not(
 
 
 def test_a_split_without_a_chunk_says_which():
-    with pytest.raises(TextError, match="The train split has no chunk: 10 characters"):
+    with pytest.raises(
+        TextError, match="The train split must have a chunk; got none in 10 characters"
+    ):
         split_numbers(10, 50, 50)
-    with pytest.raises(TextError, match=r"The val split has no chunk.*val_frac=0"):
+    with pytest.raises(TextError, match=r"The val split must have a chunk.*val_frac=0"):
         split_numbers(2_000, 10, 10, 0.9, 0.01)
-    with pytest.raises(TextError, match="use a longer text"):
+    with pytest.raises(TextError, match="Try a longer text"):
         split_numbers(1, 50, 50)
 
 
 def test_absurd_sizes_are_an_error_at_once():
-    with pytest.raises(TextError, match=r"lower data.batch_size to at most 19$"):
+    with pytest.raises(TextError, match=r"lowering data.batch_size to at most 19\.$"):
         split_numbers(2_000, 10**12, 100, 1.0, 0.0)
 
 

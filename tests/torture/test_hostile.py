@@ -177,7 +177,7 @@ def test_a_hostile_progress_does_not_resume(progress, run, trained):
     assert "\n" not in str(caught.value)
 
 
-def test_a_field_that_stands_twice_is_refused(run):
+def test_a_field_that_occurs_twice_is_refused(run):
     [path] = [path for path, _ in checkpoint.listing(run)]
     plain = sealed.unseal((path / checkpoint.MANIFEST).read_bytes())
     twice = json.dumps(plain)[1:-1] + ', "step": 1}'

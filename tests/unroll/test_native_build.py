@@ -96,7 +96,7 @@ def test_a_cache_that_others_can_write_is_a_reason_and_nothing_is_loaded(
     (caches / place).chmod(0o777)
     loaded.clear()
     assert not build.will_compile()
-    with pytest.raises(build.BuildError, match="writable by other users") as caught:
+    with pytest.raises(build.BuildError, match="writable by its owner only") as caught:
         build.open_library()
     assert str(caches / place) in str(caught.value)
     assert "\n" not in str(caught.value)

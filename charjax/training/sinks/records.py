@@ -70,8 +70,8 @@ def _sink_error(sink: Sink, error: Exception) -> SinkError:
     name = getattr(sink, "__qualname__", type(sink).__name__).replace(".<locals>", "")
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     failed = SinkError(
-        f"the sink {name} failed ({reason}); the run is saved; repair the sink or "
-        "leave it out, then train again to continue"
+        f"the sink {name} failed ({reason}); the run is saved. Try again with the sink "
+        "repaired or left out."
     )
     failed.__cause__ = error
     return failed

@@ -47,8 +47,8 @@ def _module(name: str) -> Any:
         return importlib.import_module(f"tensorboardX.{name}")
     except ImportError:
         raise ConfigError(
-            "train.tensorboard=true needs the package tensorboardX: "
-            "pip install 'tensorboardX>=2.6'"
+            "tensorboardX must be installed for train.tensorboard=true. Try pip "
+            "install 'charjax[tensorboard]'."
         ) from None
 
 

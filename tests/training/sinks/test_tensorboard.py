@@ -78,7 +78,9 @@ def test_tensorboard_may_be_turned_on_while_a_run_goes_on(folder):
 def test_a_missing_tensorboardx_is_said_before_anything_is_trained(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX.proto", None)
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(charjax.ConfigError, match=r"pip install 'tensorboardX>=2\.6'"):
+    with pytest.raises(
+        charjax.ConfigError, match=r"pip install 'charjax\[tensorboard\]'"
+    ):
         quiet(make_config(folder, train__tensorboard=True))
     assert not (folder / "cv").exists()
 
