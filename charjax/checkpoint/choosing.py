@@ -38,11 +38,12 @@ def find(
       which: `'best'` or `'latest'`.
       fallback: whether damaged ones below it are passed over; each is then read
         through before it is chosen.
-      say: told which one was taken then, and why; standard error by default.
+      say: called with a line that says which one was taken, and why; by default it
+        goes to standard error.
 
     Raises:
-      CheckpointError: there is none, and the message lists those nearby; or it cannot
-        be told which it is, since the manifest of one is damaged.
+      CheckpointError: there is none, and the message lists those nearby; or the
+        manifest of one is damaged, so that the choice is not known.
       ConfigError: `which` is neither.
 
     Example:

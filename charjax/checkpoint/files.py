@@ -84,7 +84,7 @@ def is_file(path: Path) -> bool:
     """As `Path.is_file`, which returns False in some versions for what it cannot see.
 
     Raises:
-      OSError: it cannot be told.
+      OSError: the path cannot be looked at.
     """
     try:
         return stat.S_ISREG(os.stat(path).st_mode)

@@ -54,7 +54,7 @@ def activations(
       units: which of each layer; all by default. Memory is taken for these only.
 
     Returns:
-      For each layer asked for its states and gates, `TxH` for H units asked for.
+      The states and gates of each chosen layer, `TxH` for H chosen units.
 
     Raises:
       ConfigError: there is no such layer or unit.

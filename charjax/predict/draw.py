@@ -72,7 +72,7 @@ def draw(
         yield from _draw_from_any(predictor, request, num_texts)
 
 
-def _check(*predictions: Any) -> None:
+def _refuse_nan(*predictions: Any) -> None:
     """Raises a ConfigError if a prediction is NaN."""
     if any(np.isnan(array).any() for array in predictions):
         raise ConfigError(
@@ -107,7 +107,7 @@ def _draw_from_any(
         ids_TxB = np.broadcast_to(request.prime_ids[:, None], shape)
         state, log_probs_TxBxV = predictor.read(state, ids_TxB)
         logits_BxV = np.asarray(log_probs_TxBxV)[-1]
-        _check(logits_BxV)
+        _refuse_nan(logits_BxV)
     pieces = _pieces(request, num_texts, logits_BxV.shape[1])
     for positions_P, count, temperature in pieces:
         (noise_PxBxV,) = map(
@@ -121,7 +121,7 @@ def _draw_from_any(
             ids_NxB[i] = np.argmax(logits_BxV + temperature * noise_PxBxV[i], axis=-1)
             state, log_probs_1xBxV = predictor.read(state, ids_NxB[i : i + 1])
             logits_BxV = np.asarray(log_probs_1xBxV)[0]
-        _check(logits_BxV)
+        _refuse_nan(logits_BxV)
         yield ids_NxB
 
 
@@ -134,7 +134,7 @@ def _draw_from_model(
     """Draws without leaving the device, on all cores."""
     params, execution = predictor.params, predictor.execution
     state, _ = read_text(predictor, request.prime_ids)
-    _check(state.logits_BxV)
+    _refuse_nan(state.logits_BxV)
     kernel = _find_kernel(params, execution, num_texts)
     if kernel is None or request.cut is not None:
         draw_piece: Callable[..., Any] = partial(
@@ -155,7 +155,7 @@ def _draw_from_model(
         noises = _noise(request.key, positions_P, bounds, state.logits_BxV)
         draw_next = partial(draw_piece, count=count, temperature=temperature)
         states, ids = zip(*side_by_side(draw_next, states, noises), strict=True)
-        _check(*(state.logits_BxV for state in states))
+        _refuse_nan(*(state.logits_BxV for state in states))
         yield np.concatenate(ids, axis=1)[:count]
 
 

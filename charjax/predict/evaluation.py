@@ -26,7 +26,7 @@ def evaluate(
 ) -> float:
     """Returns the mean loss over a whole split, in nats a character.
 
-    The state starts from zero and goes on from chunk to chunk in every lane, without
+    The state starts from zero and is carried from chunk to chunk in every lane, without
     dropout. Sums over a chunk are float32, sums over chunks float64.
 
     Args:

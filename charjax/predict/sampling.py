@@ -1,4 +1,4 @@
-"""Writing text: `sample` and `stream`, and the checks of what they are asked for."""
+"""Writing text: `sample` and `stream`, and the checks of their arguments."""
 
 import math
 import numbers

@@ -137,7 +137,7 @@ def read_text(predictor: Predictor, ids: np.ndarray) -> tuple[Any, np.ndarray]:
 def checked_temperature(temperature: Any) -> float:
     """Returns a temperature as a float, or raises a ConfigError."""
     try:
-        # A scalar array is as good as a number; strings and lists are neither.
+        # A scalar array is accepted as a number; strings and lists are not.
         is_number = isinstance(temperature, numbers.Real) or np.ndim(temperature) == 0
         value = float(temperature) if is_number else math.nan
     except (TypeError, ValueError, OverflowError):
@@ -154,7 +154,7 @@ def _log_probs(predictor: Predictor, ids: np.ndarray) -> np.ndarray:
     """Returns the log-probability of each character, the first uniform."""
     log_probs = np.full(len(ids), -math.log(len(predictor.vocab)), np.float32)
     state = predictor.start(1)
-    # The last character predicts nothing that is asked for.
+    # What follows the last character is not part of the score.
     for first in range(0, len(ids) - 1, _PIECE):
         piece = ids[first : min(first + _PIECE, len(ids) - 1)]
         targets = ids[first + 1 : first + 1 + len(piece)]

@@ -15,7 +15,7 @@ from charjax.report.read import SavedRun, Section, curves, read_run
 from charjax.text import Streams
 from charjax.units import bits
 
-_SAMPLES = 6  # of those that training drew
+_SAMPLES = 6  # at most, of those drawn in training
 
 
 class Report(NamedTuple):

@@ -114,7 +114,9 @@ def refuse_links(path: Path) -> None:
 
 
 def _not_own(path: Path, got: str) -> OSError:
-    reason = f"it must be a regular file or folder of its own; got {got}. Remove it"
+    reason = (
+        f"it must be a regular file or folder of its own; got {got}. Try removing it"
+    )
     return OSError(errno.ELOOP, reason, str(path))
 
 

@@ -3,7 +3,7 @@
 from charjax.text.corpus import Corpus, open_corpus
 from charjax.text.datasets import names, prepare
 from charjax.text.finding import available, find, locate, title
-from charjax.text.streams import Lanes, Streams, split_corpus, warn_if_small
+from charjax.text.streams import Lanes, Streams, split_corpus, small_text_warning
 from charjax.text.vocab import Vocab
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "prepare",
     "split_corpus",
     "title",
-    "warn_if_small",
+    "small_text_warning",
 ]

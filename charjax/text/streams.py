@@ -131,12 +131,12 @@ def split_corpus(
     return Streams(*(_lay_out(ids, part, batch_size, seq_length) for part in parts))
 
 
-def warn_if_small(streams: Streams) -> str | None:
+def small_text_warning(streams: Streams) -> str | None:
     """Returns a one-line warning where a text has fewer than `SMALL` chunks, else None.
 
     >>> streams = split_corpus(np.arange(101), batch_size=2, seq_length=5,
     ...                        train_frac=0.8, val_frac=0.1)
-    >>> warn_if_small(streams)[:26]
+    >>> small_text_warning(streams)[:26]
     'Only 10 chunks (8 train, 1'
     """
     train, val, test = (lanes.num_chunks for lanes in streams)

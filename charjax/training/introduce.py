@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from charjax import cells, checkpoint, devices, model
-from charjax.text import Corpus, warn_if_small
+from charjax.text import Corpus, small_text_warning
 from charjax.training.configured import execution
 from charjax.training.log import Log
 from charjax.training.setup import Plan
@@ -47,7 +47,7 @@ def introduce(
             "best": resumed_from and str(checkpoint.find(path)),
         }
     )
-    if warning := warn_if_small(plan.streams):
+    if warning := small_text_warning(plan.streams):
         log.warn(warning)
     if not plan.streams.val.num_chunks:
         log.warn("no validation split: checkpoints are named by training loss")

@@ -16,7 +16,7 @@ from charjax.training.configured import execution
 from charjax.training.folder import Record, read_json_lines
 from charjax.training.log import Log
 from charjax.training.loop import Loop
-from charjax.training.saving import naming, owned
+from charjax.training.saving import file_errors, owned
 from charjax.training.signals import StopRequest, stop_on_signals
 from charjax.training.sinks.console import console
 from charjax.training.sinks.records import Sink
@@ -83,7 +83,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
         with stop.at_once("stopped while starting"):
             device = devices.choose(config.train.device)
         with (
-            naming("write", config.train.checkpoint_dir),
+            file_errors("write", config.train.checkpoint_dir),
             jax.default_device(device),
             tensorboard(config) as more_sinks,
         ):
@@ -98,7 +98,7 @@ def _train(config: Config, log: Log, stop: StopRequest) -> Run:
         corpus = setup.open_text(config, log.note)
         path = identity.path_of(config)
     with owned(path, log.note) as is_ours:
-        with naming("read", path):
+        with file_errors("read", path):
             identity.check_folder(path, config, corpus.sha256)
             is_finished = folder.read_summary(path) is not None
         if is_finished:
@@ -109,7 +109,7 @@ def _train(config: Config, log: Log, stop: StopRequest) -> Run:
             with stop.at_once("stopped while starting"):
                 loop = Loop(config, corpus, path, is_ours, log, stop)
             loop.run()
-        with stop.at_once(f"{path} is finished"), naming("read", path):
+        with stop.at_once(f"{path} is finished"), file_errors("read", path):
             run = _read_finished(path)
     log.send(_end_record(run))
     log.raise_failure()

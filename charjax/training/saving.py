@@ -32,7 +32,7 @@ def owned(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
       BusyError: another process works on the run.
     """
     lock = path / identity.LOCK
-    with naming("read", path):
+    with file_errors("read", path):
         is_only_read = folder.is_finished(path) and not lock.exists()
     if is_only_read:
         yield lambda: False
@@ -144,7 +144,7 @@ class RunWriter:
                     f"cannot write to {self.path}: it was removed or replaced during "
                     "the run."
                 )
-            with naming("write", self.path):
+            with file_errors("write", self.path):
                 return write()
         except CheckpointError as error:
             if not tolerant:
@@ -154,7 +154,7 @@ class RunWriter:
 
 
 @contextlib.contextmanager
-def naming(verb: str, path: Path | str) -> Iterator[None]:
+def file_errors(verb: str, path: Path | str) -> Iterator[None]:
     """Turns an error of the operating system into one line that names the file.
 
     Args:

@@ -139,7 +139,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def _raised_again(request: StopRequest) -> Iterator[Any]:
-    """Sees to it that a `Stopped` dropped by a callback is raised again.
+    """Raises a `Stopped` again that was dropped by a callback.
 
     Yields:
       A function that tells a signal handler whether it is called for that reason.

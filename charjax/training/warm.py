@@ -24,7 +24,7 @@ def resolve(config: Config, say: Say) -> Config:
 
     Args:
       config: a checked configuration.
-      say: told which fields change.
+      say: called with a line for each field that changes.
 
     Raises:
       CheckpointError: the model cannot be read, and no run started from it.
@@ -120,7 +120,7 @@ def _extended(old: Params, fresh: Params) -> Params:
 
     Raises:
       ConfigError: an array differs along an axis that is not the vocabulary alone, so
-        that its old entries cannot be told.
+        that the places of its old entries are not known.
     """
     sizes = {(len(old.vocab), len(fresh.vocab))}
 

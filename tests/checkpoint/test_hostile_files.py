@@ -208,7 +208,7 @@ def test_chunks_larger_than_their_array_are_refused_before_memory_is_taken(
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[" * 4000])
-def test_metadata_that_is_no_json_is_refused(raw, copy):
+def test_metadata_that_is_not_json_is_refused(raw, copy):
     match = "arrays/params: params.readout_bias_V must be stored as float32"
     assert_refused(match, checkpoint.load, with_metadata(copy, raw))
 

@@ -263,7 +263,7 @@ def test_a_cut_compiles_once_for_all_its_values():
     assert compiled == []
 
 
-def test_a_seed_stands_for_its_key_and_is_0_by_default():
+def test_a_seed_gives_the_text_of_its_key_and_is_0_by_default():
     params = make()
     by_key = charjax.sample(params, "a", length=50, key=jax.random.key(0))
     assert charjax.sample(params, "a", length=50, seed=0) == by_key
@@ -330,7 +330,7 @@ def test_impossible_numbers_of_samples_are_refused(num_samples):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("prime", ["", "cab"])
-def test_a_model_whose_logits_are_no_numbers_is_refused(cell, prime):
+def test_a_model_whose_logits_are_nan_is_refused(cell, prime):
     params = make(cell=cell)
     bias_V = params.readout_bias_V.at[2].set(jnp.nan)
     with pytest.raises(ConfigError, match="got NaN"):

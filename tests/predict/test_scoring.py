@@ -143,7 +143,7 @@ def test_next_chars_are_the_probabilities_of_each_continuation():
         assert probability == pytest.approx(math.exp(log_prob), rel=1e-4)
 
 
-def test_next_chars_stand_in_falling_order():
+def test_next_chars_come_in_falling_order():
     probabilities = list(charjax.next_chars(make(), TEXT).values())
     assert probabilities == sorted(probabilities, reverse=True)
     assert probabilities[0] > 2 * probabilities[-1]

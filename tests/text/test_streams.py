@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charjax.errors import TextError
-from charjax.text import split_corpus, warn_if_small
+from charjax.text import split_corpus, small_text_warning
 
 TINYSHAKESPEARE = 1_115_394
 
@@ -226,5 +226,5 @@ def test_an_argument_out_of_range_is_an_error(changed, word):
 
 def test_few_chunks_make_a_warning_with_the_numbers():
     few = split_numbers(49 * 6 + 1, 2, 3, 0.8, 0.1)
-    assert "Only 49 chunks (39 train, 4 val, 6 test)" in str(warn_if_small(few))
-    assert warn_if_small(split_numbers(50 * 6 + 1, 2, 3, 0.8, 0.1)) is None
+    assert "Only 49 chunks (39 train, 4 val, 6 test)" in str(small_text_warning(few))
+    assert small_text_warning(split_numbers(50 * 6 + 1, 2, 3, 0.8, 0.1)) is None

@@ -177,7 +177,7 @@ def test_symbols_that_make_no_vocabulary_are_an_error(symbols):
         {"encoding": "bytes", "symbols": []},
     ],
 )
-def test_json_that_is_no_vocabulary_is_an_error(plain):
+def test_json_that_is_not_a_vocabulary_is_an_error(plain):
     with pytest.raises(TextError, match=r"^(A|The symbols of a) vocabulary must "):
         Vocab.from_json(plain)
 

@@ -16,7 +16,7 @@ _CLOSED = (errno.EPIPE, errno.EIO)
 class OutputClosedError(Exception):
     """Nobody reads standard output any more.
 
-    It is told apart from the failure of a sink, since the user caused it: the run is
+    It is not treated as the failure of a sink, since the user caused it: the run is
     saved and stops without a message, as programs in a pipe do.
     """
 
