@@ -3,7 +3,7 @@
 from charjax.text.corpus import Corpus, open_corpus
 from charjax.text.datasets import names, prepare
 from charjax.text.finding import available, find, locate, title
-from charjax.text.streams import Lanes, Streams, split_corpus, small_text_warning
+from charjax.text.streams import Lanes, Streams, small_text_warning, split_corpus
 from charjax.text.vocab import Vocab
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "names",
     "open_corpus",
     "prepare",
+    "small_text_warning",
     "split_corpus",
     "title",
-    "small_text_warning",
 ]

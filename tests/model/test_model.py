@@ -430,3 +430,22 @@ def test_weights_in_bfloat16_can_be_trained_and_drawn_from(cell):
     assert len(charjax.sample(params, "abc", length=5)) == 8
     assert len(charjax.sample(params, "", length=5, top_k=3)) == 5
     assert charjax.score(params, "abc").nats > 0
+
+
+@pytest.mark.parametrize("cell", charjax.cells.names())
+def test_a_model_runs_under_shard_map_without_its_check(cell):
+    params = make(cell=cell)
+    mesh = jax.make_mesh((1,), ("lanes",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def loss(params, ids_BxT):
+        return charjax.loss(params, ids_BxT[:, :-1], ids_BxT[:, 1:])[0]
+
+    lanes, whole = jax.P("lanes"), jax.P()
+    sharded = jax.shard_map(
+        jax.grad(loss), mesh=mesh, in_specs=(whole, lanes), out_specs=whole,
+        check_vma=False,
+    )  # fmt: skip
+    got, expected = jax.jit(sharded)(params, IDS_BxT), jax.grad(loss)(params, IDS_BxT)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, expected
+    )

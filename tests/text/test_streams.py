@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charjax.errors import TextError
-from charjax.text import split_corpus, small_text_warning
+from charjax.text import small_text_warning, split_corpus
 
 TINYSHAKESPEARE = 1_115_394
 

@@ -2,9 +2,9 @@
 // gates' nonlinearities in the epilogue of the products. Forward and Backward run one
 // layer over a text, Draw all layers over the text that they write.
 //
-// Threads share no state, so that they meet once a call and not once a time step. The
-// weights are packed once into panels that the inner loop reads in order; what XLA's
-// own loop cannot keep from one step to the next. The equations are in
+// Threads share no state, so they meet once a call and not once a time step. The
+// weights are packed once into panels that the inner loop reads in order, which XLA's
+// own loop would do again in each step. The equations are in
 // charjax/cells/lstm.py and charjax/predict/draw.py; a row is one text of the batch.
 
 #include <algorithm>
@@ -77,7 +77,7 @@ inline Vec Tanh(Vec x) {
 
 inline Vec Sigmoid(Vec x) { return 0.5f * Tanh(0.5f * x) + 0.5f; }
 
-// sums += x @ panel, for kCount rows of x that lie `stride` apart, and a panel of so
+// sums += x @ panel, for kCount rows of x that are `stride` apart, and a panel of this
 // many vectors side by side.
 template <int kCount, int kVectors>
 inline void Multiply(Vec (&sums)[kCount][kVectors], const float* x, int64_t stride,
@@ -141,7 +141,7 @@ void InParallel(ffi::ThreadPool& pool, int64_t rows, const F& work) {
   shared->all_done.wait(lock, [&] { return shared->done == shares; });
 }
 
-// Denormal numbers, which a fading gradient ends in, would slow every product down.
+// Denormal numbers, to which a vanishing gradient falls, slow down every product.
 struct FlushDenormals {
 #if defined(__SSE__)
   unsigned before = _mm_getcsr();
