@@ -71,31 +71,18 @@ def save(
     arrays.require_usable(path)
     tmp = files.tmp_beside(path)
     try:
-        tree = trees.flatten("params", params) | trees.flatten("training", training)
-        saved = {name: trees.to_numpy(name, leaf) for name, leaf in tree.items()}
-        shutil.rmtree(tmp, ignore_errors=True)
-        tmp.mkdir(parents=True)
-        files.require_space(tmp, sum(array.nbytes for array in saved.values()))
-        arrays.write(tmp, saved)
-        manifest = Manifest(
+        _write(
+            tmp,
+            params,
+            training,
             step=int(step),
             epoch=float(epoch),
             loss=loss,
             loss_of=loss_of,
             config=dict(config),
             progress=dict(progress),
-            saved=time.time(),
-            spec=formats.stored_spec(params.spec),
-            vocab=params.vocab.to_json(),
-            versions=manifests.versions(),
-            leaves={name: trees.describe(leaf) for name, leaf in tree.items()},
-            files={n: files.digest(f) for n, f in files.array_files(tmp).items()},
         )
-        raw = sealed.seal(vars(manifest))
-        (tmp / MANIFEST).write_bytes(raw)
-        if reason := _differs_when_read_back(tmp, raw, saved):
-            raise OSError(f"what was read back differs from it, {reason}")
-        return files.publish(tmp, path, manifest.step)
+        return files.publish(tmp, path, int(step))
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises all kinds
@@ -105,6 +92,39 @@ def save(
         ) from error
     finally:
         files.remove(tmp)
+
+
+def _write(tmp: Path, params: Params, training: Any, **fields: Any) -> None:
+    """Writes a checkpoint under a temporary name, and reads it back.
+
+    Args:
+      tmp: where; what is there is deleted.
+      params: the model.
+      training: what training continues from.
+      fields: those of the manifest that describe the run.
+
+    Raises:
+      Exception: whatever Orbax raises, or what was read back differs.
+    """
+    tree = trees.flatten("params", params) | trees.flatten("training", training)
+    saved = {name: trees.to_numpy(name, leaf) for name, leaf in tree.items()}
+    shutil.rmtree(tmp, ignore_errors=True)
+    tmp.mkdir(parents=True)
+    files.require_space(tmp, sum(array.nbytes for array in saved.values()))
+    arrays.write(tmp, saved)
+    manifest = Manifest(
+        **fields,
+        saved=time.time(),
+        spec=formats.stored_spec(params.spec),
+        vocab=params.vocab.to_json(),
+        versions=manifests.versions(),
+        leaves={name: trees.describe(leaf) for name, leaf in tree.items()},
+        files={n: files.digest(f) for n, f in files.array_files(tmp).items()},
+    )
+    raw = sealed.seal(vars(manifest))
+    (tmp / MANIFEST).write_bytes(raw)
+    if reason := _differs_when_read_back(tmp, raw, saved):
+        raise OSError(f"what was read back differs from it, {reason}")
 
 
 def _differs_when_read_back(
