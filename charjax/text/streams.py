@@ -212,10 +212,13 @@ def _check_arguments(
     for name, size in (("batch_size", batch_size), ("seq_length", seq_length)):
         if size < 1:
             raise TextError(f"data.{name} must be at least 1; got {size}. Try 50.")
-    for name, fraction in (("train_frac", train_frac), ("val_frac", val_frac)):
+    for name, fraction, usual in (
+        ("train_frac", train_frac, 0.95),
+        ("val_frac", val_frac, 0.05),
+    ):
         if not 0 <= fraction <= 1:
             raise TextError(
-                f"data.{name} must be from 0 to 1; got {fraction}. Try 0.05."
+                f"data.{name} must be from 0 to 1; got {fraction}. Try {usual}."
             )
     if train_frac == 0:
         raise TextError("data.train_frac must be more than 0; got 0. Try 0.95.")
