@@ -18,7 +18,7 @@ def command(config: Config, name: str) -> str:
     fields["train.run_name"] = name
     overrides = [f"--config.{field}={value}" for field, value in fields.items()]
     words = [
-        "python launch.py --config configs/default.py",
+        "charjax train --config default",
         *map(_quoted, overrides),
     ]
     return " \\\n  ".join(words)

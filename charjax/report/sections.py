@@ -28,8 +28,8 @@ def header(run: Section, curves: Section) -> str:
     )
     state = "" if run["finished"] else " The run has not finished."
     own = (
-        "<p class=note>The run uses a cell of your own. Replace configs/default.py by "
-        "the config file that registers it.</p>"
+        "<p class=note>The run uses a cell of your own. Put the config file that "
+        "registers it in the place of <code>default</code>.</p>"
         if run["own_cell"]
         else ""
     )

@@ -51,7 +51,7 @@ def test_the_command_sets_every_field_as_the_run_had_it(data, monkeypatch):
 def test_the_command_holds_characters_that_do_not_show():
     config = charjax.default_config()
     config.sample.prime = "it's\ta \\ \x07 \u202e\xe9"
-    words = command(config, "run").replace("python launch.py", "printf '%s|'")
+    words = command(config, "run").replace("charjax train", "printf '%s|'")
     assert words.replace("\n", "").isprintable()
     done = subprocess.run(
         ["bash", "-c", words], capture_output=True, text=True, check=True,
