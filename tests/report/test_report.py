@@ -11,11 +11,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from ml_collections import config_flags
 
 import charjax
 from charjax import checkpoint, report
+from charjax.cli.arguments import parse
+from charjax.cli.train import config_of
 from charjax.config import flatten
 from charjax.report import collect
 from charjax.report.command import command
@@ -35,16 +35,10 @@ def test_the_report_has_the_runs_own_losses_and_samples(run, data):
     np.testing.assert_allclose(data.curves["train"]["loss"], train)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module")  # in ml_collections
-def test_the_command_sets_every_field_as_the_run_had_it(data, monkeypatch):
-    words = shlex.split(data.run["command"].replace("\\\n", ""))
-    assert words[:2] == ["python", "launch.py"]
-    words[3] = str(ROOT / words[3])
-    monkeypatch.setattr(sys, "argv", words[1:])  # where overrides are looked for
-    values = flags.FlagValues()
-    flag = config_flags.DEFINE_config_file("config", flag_values=values)
-    values(words[1:])
-    assert flatten(flag.value) == data.config
+def test_the_command_sets_every_field_as_the_run_had_it(data):
+    program, *words = shlex.split(data.run["command"].replace("\\\n", ""))
+    assert program == "charjax"
+    assert flatten(config_of(parse(words, "charjax"))) == data.config
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
