@@ -89,8 +89,8 @@ def check(cell: Cell, execution: Execution, platform: str | None = None) -> None
     """
     if execution.unroll == "linear" and cell.linear is None:
         raise ConfigError(
-            "unroll='linear' needs a cell with a linear form; this one has none. "
-            "Try unroll='auto'."
+            "unroll='linear' must come with a cell that has a linear form; got one "
+            "without. Try model.kernel=auto (unroll='auto')."
         )
     if execution.unroll != "native":
         return
