@@ -367,6 +367,7 @@ def test_no_rank_is_promoted(cell):
     params = make(cell=cell, embedding_size=5)
     with jax.numpy_rank_promotion("raise"):
         jax.value_and_grad(lambda p: charjax.loss(p, IDS_BxT, IDS_BxT)[0])(params)
+        charjax.sample(params, length=2, top_k=3, top_p=0.9)
 
 
 def test_calling_a_model_outside_a_jit_compiles_once():
