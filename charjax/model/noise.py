@@ -41,7 +41,7 @@ class Noise:
     def __post_init__(self) -> None:
         for name in ("dropout", "embedding_dropout"):
             rate = getattr(self, name)
-            if not (isinstance(rate, numbers.Real) and 0 <= rate < 1):
+            if not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
                 raise ConfigError(f"model.{name} must be in [0, 1); got {rate!r:.100}.")
         check_choice("model.dropout_mode", self.dropout_mode, DROPOUT_MODES)
 
