@@ -51,6 +51,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def check_type(name: str, value: object, kind: type, example: str) -> None:
+    """Raises a ConfigError if an argument is not of a type.
+
+    Example:
+      >>> check_type("size", 3, int, "size=3")
+    """
+    if not isinstance(value, kind):
+        raise ConfigError(
+            f"{name} must be of type {kind.__name__}; got {value!r:.100}. "
+            f"Try {example}."
+        )
+
+
 def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
     """Raises a ConfigError that names the nearest choice if a value is not a choice."""
     choices = tuple(choices)

@@ -60,6 +60,7 @@ def _at_least(low: int, high: int | None = None) -> Rule:
     return Rule(f"in [{low}, {high}]", lambda value: low <= value <= high)
 
 
+_SIZE = _at_least(1, 1 << 20)  # larger ones fail inside JAX, at length
 _SHARE = Rule("in [0, 1]", lambda value: 0 <= value <= 1)
 _BELOW_ONE = Rule("in [0, 1)", lambda value: 0 <= value < 1)
 _STEPS = Rule(
@@ -96,20 +97,20 @@ FIELDS = {
     "data.val_frac": Field(0.05, "learning",
         "share of the text to validate on; what is left is the test split", _SHARE),
     "data.batch_size": Field(50, "learning",
-        "lanes read in parallel", _at_least(1)),
+        "lanes read in parallel", _SIZE),
     "data.seq_length": Field(50, "learning",
-        "characters in a chunk: how far back the gradient reaches", _at_least(1)),
+        "characters in a chunk: how far back the gradient reaches", _SIZE),
     "data.random_offset": Field(False, "learning",
         "shift the chunks by a random offset each epoch"),
 
     "model.cell": Field("lstm", "shape",
         "rnn, lstm, gru, gru_reset_before, or a cell you registered"),
     "model.hidden_size": Field(128, "shape",
-        "units in a layer", _at_least(1)),
+        "units in a layer", _SIZE),
     "model.num_layers": Field(2, "shape",
-        "recurrent layers", _at_least(1)),
+        "recurrent layers", _at_least(1, 1000)),
     "model.embedding_size": Field(0, "shape",
-        "width of the learned embedding; 0: one-hot input", _at_least(0)),
+        "width of the learned embedding; 0: one-hot input", _at_least(0, 1 << 20)),
     "model.tied": Field(False, "shape",
         "share the weights of embedding and read-out; needs equal sizes"),
     "model.dropout": Field(0.0, "learning",
@@ -215,6 +216,14 @@ FIELDS = {
         "text that the sample continues"),
 }
 # fmt: on
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """Returns the accepted values of a field that has a short list of them."""
+    rule = FIELDS[name].rule
+    assert rule is not None
+    return rule.choices
+
 
 # Names under `model` of the fields fixed once a model exists.
 SHAPE = tuple(

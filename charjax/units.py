@@ -34,13 +34,13 @@ def printable(text: str, encoding: str | None) -> str:
     Args:
       text: any text.
       encoding: that of the terminal or file, None for UTF-8; characters that it does
-        not have are replaced too.
+        not have are escaped.
     """
     safe = "".join(
         c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
     encoding = encoding or "utf-8"
-    return safe.encode(encoding, "replace").decode(encoding)
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def shown(path: Path | str) -> str:

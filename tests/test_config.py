@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-from charjax.cells.initializers import SCHEMES
 from charjax.config import (
     SHAPE,
     check_config,
@@ -23,8 +22,6 @@ from charjax.config import (
 )
 from charjax.errors import ConfigError
 from charjax.fields import COMPARED, FIELDS, FREE, GROUPS
-from charjax.model.noise import DROPOUT_MODES
-from charjax.unroll.execution import PRECISIONS, UNROLLS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -166,14 +163,6 @@ def test_the_scopes_say_what_is_fixed_what_may_change_and_what_is_compared():
     assert not {"model.cell", "train.seed", "optimizer.learning_rate"} & FREE
     assert {"model.cell", "train.patience"} < set(COMPARED)
     assert not {"train.run_name", "train.checkpoint_dir", "train.report"} & {*COMPARED}
-
-
-def test_the_choices_of_the_table_are_those_of_the_code():
-    choices = {name: set(f.rule.choices) for name, f in FIELDS.items() if f.rule}
-    assert choices["model.dtype"] == {*PRECISIONS}
-    assert choices["model.kernel"] == {*UNROLLS}
-    assert choices["model.dropout_mode"] == {*DROPOUT_MODES}
-    assert choices["model.init"] == {*SCHEMES}
 
 
 def test_dropout_of_an_embedding_needs_one_which_another_model_may_bring():

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax.errors import check_choice
-
-SCHEMES = ("orthogonal", "uniform")
+from charjax.fields import choices
 
 
 class Initializers(NamedTuple):
@@ -38,7 +37,7 @@ def initializers(scheme: str, forget_bias: float = 1.0) -> Initializers:
     Raises:
       ConfigError: the scheme is unknown.
     """
-    check_choice("model.init", scheme, SCHEMES)
+    check_choice("model.init", scheme, choices("model.init"))
     if scheme == "uniform":
         return Initializers(_uniform_gates, _uniform_gates, _uniform_bias, forget_bias)
     return Initializers(

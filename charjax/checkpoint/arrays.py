@@ -166,5 +166,6 @@ def _show_unless_late(show: Callable[[Any], Any], unraisable: Any) -> None:
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:
-    source = f"{record.pathname} {record.getMessage()}"
-    return "orbax" not in source and "tensorstore" not in source
+    # TensorStore's own errors name its database, not TensorStore.
+    source = f"{record.pathname} {record.getMessage()}".lower()
+    return not any(word in source for word in ("orbax", "tensorstore", "ocdbt"))

@@ -8,7 +8,7 @@ from charjax.checkpoint import Manifest
 from charjax.cli.output import say
 from charjax.config import flatten
 from charjax.devices import current_platform
-from charjax.errors import CharjaxError
+from charjax.errors import CharjaxError, DamagedError
 from charjax.model import num_parameters
 from charjax.training.folder import is_finished
 from charjax.units import bits
@@ -32,7 +32,8 @@ def list_runs(args: argparse.Namespace) -> None:
         _print_runs(sound)
     for _, error in entries:
         if isinstance(error, CharjaxError):
-            say(f"damaged: {error}")
+            damaged = isinstance(error, DamagedError)
+            say(f"{'damaged' if damaged else 'not readable'}: {error}")
 
 
 def inspect(args: argparse.Namespace) -> None:

@@ -26,7 +26,9 @@ def load(file: Path | str, option: str) -> ModuleType:
     name = f"_charjax_user_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise MissingTextError(f"{option} must be a Python file; got {str(file)!r}.")
+        raise MissingTextError(
+            f"{option} must be an existing Python file; got {str(file)!r}."
+        )
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     call(path, spec.loader.exec_module, module)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from charjax import cells
 from charjax.cells.base import Carry, add_bias
-from charjax.errors import ConfigError
+from charjax.errors import ConfigError, check_type
 from charjax.model.noise import Noise, dropout
 from charjax.model.params import Params, initial_carry
 from charjax.model.spec import ModelSpec
@@ -78,6 +78,7 @@ def apply(
       >>> logits.shape
       (1, 5, 8)
     """
+    noise, execution = check_static(noise, execution)
     return _apply(params, jnp.asarray(ids_BxT), carry, key, noise, execution)
 
 
@@ -123,10 +124,10 @@ def forward(
       ConfigError: there is noise without a key, or the carry has another number of
         layers.
     """
-    execution = execution or Execution()
+    noise, execution = check_static(noise, execution)
     if carry is None:
         carry = initial_carry(params, ids_TxB.shape[1])
-    noise, key, key_embedding = _check_noise(params, noise, key)
+    noise, key, key_embedding = _split_noise(params, noise, key)
     if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
         table_VxGH = input_table(params, execution)
     matmul = matmul_in(execution.precision)
@@ -211,7 +212,7 @@ def run_layers(
 
 def input_table(params: Params, execution: Execution | None = None) -> Any:
     """Returns the first layer's projected input for each character, `z_VxGH`."""
-    matmul = matmul_in((execution or Execution()).precision)
+    matmul = matmul_in(Execution.of(execution).precision)
     x_VxD = params.embedding_VxE
     project = cells.get(params.spec.cell).project
     if x_VxD is not None:
@@ -233,6 +234,19 @@ def readout_weights(params: Params) -> jax.Array:
     return params.embedding_VxE.T
 
 
+def check_static(
+    noise: Noise | None, execution: Execution | None
+) -> tuple[Noise | None, Execution]:
+    """Returns the static arguments, checked before a jit has to hash them.
+
+    Raises:
+      ConfigError: one is of another type.
+    """
+    if noise is not None:
+        check_type("noise", noise, Noise, "noise=charjax.Noise(dropout=0.5)")
+    return noise, Execution.of(execution)
+
+
 def _reads_vectors(params: Params, noise: Noise, num_ids: int) -> bool:
     """Whether to project each character's vector instead of a table of all V.
 
@@ -244,7 +258,7 @@ def _reads_vectors(params: Params, noise: Noise, num_ids: int) -> bool:
     return noise.embedding_dropout > 0 or len(params.vocab) > num_ids
 
 
-def _check_noise(
+def _split_noise(
     params: Params, noise: Noise | None, key: jax.Array | None
 ) -> tuple[Noise, jax.Array | None, jax.Array | None]:
     """Returns the noise, and the keys of the layers' and the embedding's masks."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from charjax.cells.base import Carry
 from charjax.errors import ConfigError
-from charjax.model.forward import forward
+from charjax.model.forward import check_static, forward
 from charjax.model.noise import Noise
 from charjax.model.params import Params, initial_carry
 from charjax.unroll.execution import Execution
@@ -48,6 +48,7 @@ def loss(
       >>> nats, carry = charjax.loss(params, ids_BxT[:, :-1], ids_BxT[:, 1:])
     """
     x_BxT, y_BxT = jnp.asarray(x_BxT), jnp.asarray(y_BxT)
+    noise, execution = check_static(noise, execution)
     return _loss(params, x_BxT, y_BxT, carry, key, noise, execution)
 
 
@@ -80,7 +81,7 @@ def chunk_loss(
     execution: Execution | None = None,
 ) -> tuple[jax.Array, Carry]:
     """Returns what `loss` returns, for ids with time first."""
-    length = (execution or Execution()).segment_length or len(x_TxB)
+    length = Execution.of(execution).segment_length or len(x_TxB)
     if length == len(x_TxB):
         out = forward(params, x_TxB, carry, noise=noise, key=key, execution=execution)
         return mean_nats(out.logits_TxBxV, y_TxB), out.carry

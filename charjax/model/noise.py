@@ -1,13 +1,13 @@
 """What only training does to a model: dropout."""
 
 import dataclasses
+import numbers
 
 import jax
 import jax.numpy as jnp
 
 from charjax.errors import ConfigError, check_choice
-
-DROPOUT_MODES = ("each_step", "locked")
+from charjax.fields import choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,12 @@ class Noise:
     def __post_init__(self) -> None:
         for name in ("dropout", "embedding_dropout"):
             rate = getattr(self, name)
-            if not 0 <= rate < 1:
+            if not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
                 raise ConfigError(
-                    f"model.{name} must be in [0, 1); got {rate}. Try 0.5."
+                    f"model.{name} must be in [0, 1); got {rate!r:.100}. Try 0.5."
                 )
-        check_choice("model.dropout_mode", self.dropout_mode, DROPOUT_MODES)
+        modes = choices("model.dropout_mode")
+        check_choice("model.dropout_mode", self.dropout_mode, modes)
 
 
 def dropout(x_TxBxH: jax.Array, key: jax.Array, rate: float, mode: str) -> jax.Array:

@@ -27,12 +27,12 @@ def without_unlikely(
     matters, so any other temperature may be used to weigh them.
     """
     falling_BxV = jnp.sort(logits_BxV, axis=-1, descending=True)
-    among_k_V = jnp.arange(logits_BxV.shape[-1]) < cut.top_k
+    among_k_1xV = jnp.arange(logits_BxV.shape[-1])[None] < cut.top_k
     scale = jnp.where(temperature > 0, temperature, 1)
-    weights_BxV = jnp.exp((falling_BxV - falling_BxV[:, :1]) / scale) * among_k_V
+    weights_BxV = jnp.exp((falling_BxV - falling_BxV[:, :1]) / scale) * among_k_1xV
     likelier_BxV = jnp.cumsum(weights_BxV, axis=-1) - weights_BxV
     enough_Bx1 = cut.top_p * jnp.sum(weights_BxV, axis=-1, keepdims=True)
-    kept_BxV = among_k_V & (likelier_BxV < enough_Bx1)
+    kept_BxV = among_k_1xV & (likelier_BxV < enough_Bx1)
     least_Bx1 = jnp.min(
         jnp.where(kept_BxV, falling_BxV, falling_BxV[:, :1]), axis=-1, keepdims=True
     )

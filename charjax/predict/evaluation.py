@@ -76,7 +76,7 @@ def chunk_losses(
             "the split to evaluate must have a chunk; got none. Try a longer text."
         )
     if isinstance(model, Params):
-        nats_KxB = _of_model(model, lanes, num_chunks, execution or Execution())
+        nats_KxB = _of_model(model, lanes, num_chunks, Execution.of(execution))
     else:
         nats_KxB = _of_any(predictor_of(model, execution), lanes, num_chunks)
     return np.asarray(nats_KxB, np.float64)

@@ -126,7 +126,7 @@ def predictor_of(
       ConfigError: it is neither, or an execution was given with another predictor.
     """
     if isinstance(model, Params):
-        return ModelPredictor(model, execution or Execution())
+        return ModelPredictor(model, Execution.of(execution))
     if not all(hasattr(model, name) for name in ("vocab", "start", "read")):
         raise ConfigError(
             "the model must be charjax.Params or have vocab, start and read; got "

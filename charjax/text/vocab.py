@@ -119,7 +119,8 @@ class Vocab:
           A new array of shape (L,), L the number of symbols encoded.
 
         Raises:
-          TextError: a symbol is not in the vocabulary, or the text is not valid UTF-8.
+          TextError: a symbol is not in the vocabulary, or the text is not str or bytes,
+            or not valid UTF-8.
 
         >>> Vocab.of("ab").encode("abba").tolist()
         [0, 1, 1, 0]
@@ -243,6 +244,10 @@ class Vocab:
 
     def _own_kind(self, text: str | bytes) -> str | bytes:
         """Returns the text as str or bytes, whichever the symbols are."""
+        if not isinstance(text, str | bytes):
+            raise TextError(
+                f"The text must be str or bytes; got {type(text).__name__}. Try ''."
+            )
         try:
             if isinstance(text, str) and self.encoding == "bytes":
                 return text.encode("utf-8")

@@ -1,11 +1,11 @@
 """How a model runs: precision, way of unrolling, memory. It changes rounding only."""
 
 import dataclasses
+import numbers
+from typing import Self
 
-from charjax.errors import ConfigError, check_choice
-
-PRECISIONS = ("float32", "bfloat16")
-UNROLLS = ("auto", "scan", "linear", "native")
+from charjax.errors import ConfigError, check_choice, check_type
+from charjax.fields import choices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +39,24 @@ class Execution:
     segment_length: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("precision", self.precision, PRECISIONS)
-        check_choice("unroll", self.unroll, UNROLLS)
-        if self.segment_length < 0:
+        check_choice("precision", self.precision, choices("model.dtype"))
+        check_choice("unroll", self.unroll, choices("model.kernel"))
+        length: object = self.segment_length
+        if not (isinstance(length, numbers.Integral) and int(length) >= 0):
             raise ConfigError(
-                f"segment_length must be 0 or more; got {self.segment_length}. "
+                f"segment_length must be an integer of 0 or more; got {length!r:.100}. "
                 "Try 0, which keeps all steps in memory."
             )
+
+    @classmethod
+    def of(cls, execution: Self | None) -> Self:
+        """Returns an execution as it is, and the default for None.
+
+        Raises:
+          ConfigError: it is something else, such as the name of a strategy.
+        """
+        if execution is None:
+            return cls()
+        example = "execution=charjax.Execution(unroll='scan')"
+        check_type("execution", execution, cls, example)
+        return execution

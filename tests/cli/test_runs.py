@@ -5,6 +5,7 @@ import re
 import pytest
 
 import charjax
+from charjax.storage import sealed
 from charjax.training.folder import write_summary
 from tests.cli.conftest import save
 
@@ -41,6 +42,16 @@ def test_list_names_what_is_damaged_and_what_has_no_loss(run, tmp_path, root):
     _, out, _ = run("list", tmp_path / root)
     assert out.count("damaged: ") == out.count(str(broken)) == 1
     assert "      -       -  val       2.00         20" in out
+
+
+def test_list_does_not_call_a_checkpoint_of_a_newer_format_damaged(run, tmp_path):
+    newer = save(tmp_path, "run") / "checkpoint.json"
+    fields = sealed.unseal(newer.read_bytes()) | {"format": 99}
+    newer.write_bytes(sealed.seal(fields))
+    _, out, _ = run("list", tmp_path)
+    assert "not readable: " in out
+    assert "got format 99" in out
+    assert "damaged: " not in out
 
 
 def test_inspect_shows_parameters_config_and_losses(cv, run):

@@ -240,10 +240,14 @@ def test_a_spec_that_makes_no_sense_is_refused_in_one_line(fields, message):
 @pytest.mark.parametrize(("make_it", "message"), [
     (lambda: Noise(dropout=1.0), r"model.dropout must be in \[0, 1\); got 1.0"),
     (lambda: Noise(dropout=float("nan")), r"model.dropout must be in"),
+    (lambda: Noise(dropout="x"), r"model.dropout must be in \[0, 1\); got 'x'"),
+    (lambda: Noise(embedding_dropout=None), r"embedding_dropout must be in .*got None"),
     (lambda: Noise(dropout_mode="lock"), "dropout_mode must be one of .* got 'lock'"),
     (lambda: Execution(precision="float16"), "precision must be one of .*'float16'"),
     (lambda: Execution(unroll="fast"), "must be one of auto, scan, linear, native"),
-    (lambda: Execution(segment_length=-1), "segment_length must be 0 or more; got -1"),
+    (lambda: Execution(segment_length=-1), "must be an integer of 0 or more; got -1"),
+    (lambda: Execution(segment_length="x"), "must be an integer of 0 or more; got 'x'"),
+    (lambda: Execution(segment_length=2.5), "must be an integer of 0 or more; got 2.5"),
 ])  # fmt: skip
 def test_noise_and_execution_that_make_no_sense_are_refused(make_it, message):
     with pytest.raises(charjax.ConfigError, match=message) as error:
@@ -255,10 +259,16 @@ def test_noise_and_execution_that_make_no_sense_are_refused(make_it, message):
     ({"noise": Noise(dropout=0.5)}, "noise must come with a key"),
     ({"noise": Noise(embedding_dropout=0.1), "key": jax.random.key(0)},
      "embedding_dropout must be 0 without an embedding; got 0.1"),
+    ({"noise": 0.5}, "noise must be of type Noise; got 0.5. Try noise=charjax.Noise"),
+    ({"noise": {}, "key": jax.random.key(0)}, "noise must be of type Noise; got {}"),
+    ({"execution": "scan"}, "execution must be of type Execution; got 'scan'. Try"),
+    ({"execution": []}, r"execution must be of type Execution; got \[\]"),
 ])  # fmt: skip
-def test_noise_that_does_not_go_with_the_call_is_refused(options, message):
+def test_noise_or_execution_that_does_not_go_with_the_call_is_refused(options, message):
     with pytest.raises(charjax.ConfigError, match=message):
         charjax.apply(make(), IDS_BxT, **options)
+    with pytest.raises(charjax.ConfigError, match=message):
+        charjax.loss(make(), IDS_BxT, IDS_BxT, **options)
 
 
 @pytest.mark.parametrize("mode", ["each_step", "locked"])
@@ -357,6 +367,7 @@ def test_no_rank_is_promoted(cell):
     params = make(cell=cell, embedding_size=5)
     with jax.numpy_rank_promotion("raise"):
         jax.value_and_grad(lambda p: charjax.loss(p, IDS_BxT, IDS_BxT)[0])(params)
+        charjax.sample(params, length=2, top_k=3, top_p=0.9)
 
 
 def test_calling_a_model_outside_a_jit_compiles_once():

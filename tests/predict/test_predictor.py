@@ -131,6 +131,7 @@ def test_a_models_loss_is_that_of_the_contract_alone():
     [
         ("cv/run", {}, r"must be charjax.Params or .*got str"),
         (PREDICTORS["ngram"], {"execution": Execution()}, "must come with a model"),
+        (PREDICTORS["lstm"].params, {"execution": "scan"}, "must be of type Execution"),
     ],
 )
 def test_what_is_not_a_predictor_is_refused(model, options, message):

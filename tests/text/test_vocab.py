@@ -119,6 +119,8 @@ def test_text_of_the_other_kind_goes_through_utf_8():
         (Vocab.of(b"ab"), "aé", "Byte 0xC3 at position 1 "),
         (Vocab.of("ab"), b"\xff", "valid UTF-8"),
         (Vocab.of(b"ab"), "\ud800", "valid UTF-8"),
+        (Vocab.of("ab"), None, "must be str or bytes; got NoneType. Try ''."),
+        (Vocab.of(b"ab"), 5, "must be str or bytes; got int"),
     ],
 )
 def test_a_text_that_cannot_be_encoded_is_an_error_of_one_line(vocab, text, word):

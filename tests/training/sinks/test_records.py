@@ -47,11 +47,11 @@ def test_what_a_terminal_would_obey_is_replaced(capsys):
     assert sample == ["    | a\N{REPLACEMENT CHARACTER}[2Jb  c", "    | d�e"]
 
 
-def test_a_screen_without_a_character_shows_a_question_mark(monkeypatch):
+def test_a_screen_without_a_character_shows_its_escape(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     console({"kind": "note", "text": "caf\u00e9"})
-    assert raw.getvalue() == b"caf?\n"
+    assert raw.getvalue() == b"caf\\xe9\n"
 
 
 def test_the_tracker_of_the_docstring_gets_every_loss(folder):
