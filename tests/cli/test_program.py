@@ -74,7 +74,7 @@ def test_an_imported_file_may_register_the_cell_of_a_checkpoint(tmp_path):
     (["inspect", "{cv}/none/at/all"], "not there"),
     (["list", "{cv}/none"], "no checkpoint below"),
     (["prepare", "no_such_set"], "no_such_set"),
-    (["--import", "no/file.py", "list"], "--import must be a Python file"),
+    (["--import", "no/file.py", "list"], "--import must be an existing Python file"),
     (["list", "{cv}", "--no-such-option"], "unrecognized arguments: --no-such-option"),
     (["sample"], "required: path.*Try charjax sample --help"),
     (["sample", "{cv}", "--length", "x"], "--length: invalid int value: 'x'"),
