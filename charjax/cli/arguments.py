@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from charjax import __version__
-from charjax.config import check_overrides
 from charjax.errors import ConfigError
 from charjax.fields import FIELDS, FREE, GROUPS, Field
 
@@ -22,7 +21,12 @@ def parse(argv: Sequence[str], prog: str) -> argparse.Namespace:
       ConfigError: an argument is unknown, missing or wrong.
       SystemExit: the help or the version was asked for, and printed.
     """
-    check_overrides(argv)
+    if any(
+        argument.lstrip("-").startswith(("config.", "noconfig.")) for argument in argv
+    ):
+        from charjax.config import check_overrides  # only here: it takes a while
+
+        check_overrides(argv)
     return make_parser(prog).parse_args([_spelled_out(argument) for argument in argv])
 
 
