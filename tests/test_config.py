@@ -72,7 +72,7 @@ REFUSED = [
     ({"model": {"init": "normal"}}, "model.init must be one of orthogonal, uniform"),
     ({"model": {"dropout": 1.2}}, r"dropout must be in \[0, 1\); got 1.2. Try 0.5"),
     ({"model": {"dropout": -0.1}}, r"dropout must be in \[0, 1\); got -0.1"),
-    ({"model": {"hidden_size": 0}}, r"model.hidden_size must be in \[1, 1048576\]; got 0"),
+    ({"model": {"hidden_size": 0}}, r"hidden_size must be in \[1, 1048576\]; got 0"),
     ({"model": {"dtype": "float16"}}, "model.dtype must be one of float32, bfloat16"),
     ({"optimizer": {"name": "adamm"}}, "got 'adamm'. Did you mean 'adam"),
     ({"optimizer": {"schedule": "linear"}}, "schedule must be one of.*Try 'cosine'"),

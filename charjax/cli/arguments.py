@@ -21,9 +21,8 @@ def parse(argv: Sequence[str], prog: str) -> argparse.Namespace:
       ConfigError: an argument is unknown, missing or wrong.
       SystemExit: the help or the version was asked for, and printed.
     """
-    if any(
-        argument.lstrip("-").startswith(("config.", "noconfig.")) for argument in argv
-    ):
+    starts = ("config.", "noconfig.")
+    if any(argument.lstrip("-").startswith(starts) for argument in argv):
         from charjax.config import check_overrides  # only here: it takes a while
 
         check_overrides(argv)
