@@ -265,7 +265,7 @@ class Vocab:
             name = f"Character {symbol!r} (U+{ord(symbol):04X})"
         return TextError(
             f"{name} at position {position} is not among the {len(self)} symbols of "
-            "the vocabulary. Try removing it, or on_unknown='skip'."
+            "the vocabulary. Try removing it, or on_unknown='skip' (--on-unknown skip)."
         )
 
     def _require_same_encoding(self, other: "Vocab") -> None:

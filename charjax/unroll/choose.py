@@ -33,7 +33,7 @@ def unroll(
     """Runs a cell over time by the strategy that suits it and the platform.
 
     It is differentiable in reverse mode (`jax.grad`, `jax.vjp`) only. Through a
-    compiled kernel it is differentiable once.
+    compiled kernel it is differentiable once. `jax.shard_map` needs `check_vma=False`.
 
     Args:
       cell: the cell.
