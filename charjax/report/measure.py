@@ -2,14 +2,11 @@
 
 import math
 
-import jax
 import numpy as np
 
-from charjax import model
 from charjax.config import Config
-from charjax.devices import jit_forward
 from charjax.model import Params
-from charjax.predict import NGram, Predictor, sample
+from charjax.predict import NGram, Predictor, predictor_of, sample
 from charjax.predict.evaluation import chunk_losses
 from charjax.report.heldout import HeldOut, passages, start_of_lanes, symbol_names
 from charjax.report.read import Section
@@ -25,8 +22,6 @@ _SCORED_CHARACTERS = 500_000  # read for the standard error
 _MIN_STRETCHES = 8  # of text whose mean losses give the standard error
 _NGRAM_CHARACTERS = 5_000_000  # of the training text, from its start
 _NGRAM_ORDER = 6
-
-_apply = jit_forward(model.apply)
 
 
 def reference_loss(
@@ -70,12 +65,12 @@ def _num_chunks(lanes: Lanes, characters: int) -> int:
     return min(lanes.num_chunks, math.ceil(characters / chunk_size))
 
 
-def samples_by_temperature(params: Params, config: Config) -> Section:
+def samples_by_temperature(model: Params | Predictor, config: Config) -> Section:
     """Returns a text for each temperature, and the prime that all begin with."""
 
     def draw(temperature: float) -> str:
         text = sample(
-            params,
+            model,
             config.sample.prime,
             temperature,
             length=_SAMPLE_LENGTH,
@@ -87,27 +82,28 @@ def samples_by_temperature(params: Params, config: Config) -> Section:
     return {"prime": config.sample.prime, "texts": texts}
 
 
-def predictions(params: Params, heldout: HeldOut) -> Section:
+def predictions(model: Params | Predictor, heldout: HeldOut) -> Section:
     """Returns passages: each character's log-probability and the likeliest guesses."""
-    ids_NxL = passages(heldout.lanes, _SHOWN_CHARACTERS)
-    logits_NxLxV, _ = _apply(params, ids_NxL)
-    log_probs_NxLxV = jax.nn.log_softmax(logits_NxLxV[:, :-1])
-    chosen_NxL = np.take_along_axis(
-        np.asarray(log_probs_NxLxV), ids_NxL[:, 1:, None].astype(np.int64), axis=-1
+    predictor, ids_NxL = predictor_of(model), passages(heldout.lanes, _SHOWN_CHARACTERS)
+    state = predictor.start(len(ids_NxL))
+    _, log_probs_TxNxV = predictor.read(state, ids_NxL[:, :-1].T)
+    log_probs_NxTxV = np.swapaxes(np.asarray(log_probs_TxNxV), 0, 1)
+    chosen_NxT = np.take_along_axis(
+        log_probs_NxTxV, ids_NxL[:, 1:, None].astype(np.int64), axis=-1
     )[..., 0]
-    count = min(_GUESSES, len(params.vocab))
-    best_NxLxG, ids_NxLxG = map(np.asarray, jax.lax.top_k(log_probs_NxLxV, count))
-    names = symbol_names(params.vocab)
+    ids_NxTxG = np.argsort(-log_probs_NxTxV, axis=-1, kind="stable")[..., :_GUESSES]
+    best_NxTxG = np.take_along_axis(log_probs_NxTxV, ids_NxTxG, axis=-1)
+    names = symbol_names(predictor.vocab)
 
     def passage(n: int) -> Section:
         guesses = [
             [[names[i], float(p)] for i, p in zip(ids, probs, strict=True)]
-            for ids, probs in zip(ids_NxLxG[n], np.exp(best_NxLxG[n]), strict=True)
+            for ids, probs in zip(ids_NxTxG[n], np.exp(best_NxTxG[n]), strict=True)
         ]
         return {
             "characters": [names[i] for i in ids_NxL[n]],
             # Nothing predicts the first character.
-            "log_probs": [None, *map(float, chosen_NxL[n])],
+            "log_probs": [None, *map(float, chosen_NxT[n])],
             "guesses": [[], *guesses],
         }
 

@@ -19,7 +19,8 @@ from charjax.cli.train import config_of
 from charjax.config import flatten
 from charjax.report import collect
 from charjax.report.command import command
-from charjax.report.measure import standard_error
+from charjax.report.heldout import HeldOut
+from charjax.report.measure import predictions, standard_error
 from charjax.text import open_corpus, split_corpus
 from tests.report.conftest import TEXT, make_config
 
@@ -129,3 +130,16 @@ def test_a_report_does_not_import_the_training_loop():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_any_predictor_can_be_measured_as_a_model_is(run):
+    corpus = open_corpus(run.path.parent.parent / "text")
+    lanes = split_corpus(
+        corpus.ids, batch_size=5, seq_length=20, train_frac=0.8, val_frac=0.2
+    ).val
+    ngram = charjax.NGram.fit(corpus.ids, corpus.vocab, order=3)
+    shown = predictions(ngram, HeldOut("validation", lanes))["passages"]
+    for passage in shown:
+        scored = charjax.score(ngram, "".join(passage["characters"])).log_probs
+        np.testing.assert_allclose(passage["log_probs"][1:], scored[1:], rtol=1e-5)
+    assert standard_error(ngram, lanes) > 0
