@@ -240,3 +240,16 @@ def test_a_split_without_chunks_is_not_evaluated():
     ).val
     with pytest.raises(TextError, match="must have a chunk"):
         charjax.evaluate(make(), empty)
+
+
+def test_a_model_in_double_precision_predicts_as_in_single():
+    single = make()
+    expected = charjax.next_chars(single, "badge")
+    with jax.enable_x64(True):
+        double = jax.tree.map(lambda w: np.asarray(w, np.float64), single)
+        got = charjax.next_chars(double, "badge", temperature=0.5)
+        assert charjax.score(double, "badge").nats > 0
+    assert list(got) == list(expected)
+    squared = {symbol: p**2 for symbol, p in expected.items()}
+    for symbol, p in got.items():
+        assert p == pytest.approx(squared[symbol] / sum(squared.values()), rel=1e-4)
