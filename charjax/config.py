@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from charjax.errors import ConfigError, did_you_mean
-from charjax.fields import FIELDS, GROUPS, SHAPE
+from charjax.fields import FIELDS, FREE, GROUPS, SHAPE
 
 # An `ml_collections.ConfigDict`, whose fields have no static types.
 Config = Any
@@ -148,6 +148,17 @@ def with_shape(config: Config, spec: Any) -> Config:
     changed = config.copy_and_resolve_references()
     changed.model.update({name: getattr(spec, name) for name in SHAPE})
     return changed.lock()
+
+
+def may_differ(config: Config) -> frozenset[str]:
+    """Returns the fields in which a saved configuration may differ from this one.
+
+    Beside the free fields this is the shape of a run that was started from a model: it
+    has that model's shape, whatever was asked for.
+    """
+    if not config.train.init_from:
+        return FREE
+    return FREE | {f"model.{name}" for name in SHAPE}
 
 
 def flatten(config: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charjax import checkpoint
-from charjax.config import SHAPE, Config, default_config, flatten
+from charjax.config import Config, default_config, flatten, may_differ
 from charjax.errors import CheckpointError, ConfigError
 from charjax.fields import FREE
 from charjax.training import folder
@@ -164,12 +164,10 @@ def _sealed_config(
         manifest.config, str(best / checkpoint.MANIFEST), "Try another checkpoint"
     )
     sealed, now = flatten(config), flatten(given)
-    # A run started from a model has that model's shape, whatever was asked for.
-    shape = {f"model.{name}" for name in SHAPE} if now["train.init_from"] else set()
     differing = [
         f"{field} must be {value!r}; got {now[field]!r}"
         for field, value in sealed.items()
-        if field not in FREE | shape and now[field] != value
+        if field not in may_differ(given) and now[field] != value
     ]
     text = manifest.progress.get("text_sha256", text_sha256)
     if text != text_sha256:  # older checkpoints have none

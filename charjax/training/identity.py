@@ -5,9 +5,8 @@ from typing import Any
 
 from charjax import checkpoint
 from charjax.checkpoint import Manifest
-from charjax.config import SHAPE, Config, default_config, flatten
+from charjax.config import Config, default_config, flatten, may_differ
 from charjax.errors import CheckpointError, ConfigError
-from charjax.fields import FREE
 from charjax.text import title
 from charjax.training import folder
 
@@ -87,12 +86,9 @@ def _differences(saved: dict[str, Any], config: Config) -> list[str]:
     # A field that was added later had its default then.
     old = flatten(default_config()) | flatten(saved)
     new = flatten(config)
-    free = FREE
-    if new["train.init_from"]:  # the model may be another by now, or gone
-        free |= {f"model.{name}" for name in SHAPE}
     return [
         f"{field}={old.get(field)!r} there, {new.get(field)!r} here"
-        for field in sorted((old.keys() | new.keys()) - free)
+        for field in sorted((old.keys() | new.keys()) - may_differ(config))
         if old.get(field) != new.get(field)
     ]
 
