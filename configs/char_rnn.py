@@ -5,9 +5,9 @@
 
 LSTM 2 x 128 on one-hot characters; RMSProp at 2e-3, multiplied by 0.97 an epoch after
 the tenth; gradients of the loss summed over 50 steps, each clipped at 5. With
-`train.max_steps=10998`, which is epoch 26, the validation loss is 1.3798 nats a
-character after 2 min on two cores of an AMD EPYC (Zen 5); 1.3939 is reported for
-char-rnn at that epoch.
+`train.max_steps=10998`, which is epoch 26, the validation loss is 1.3826 nats a
+character after 2 min 40 s on two cores of an AMD EPYC with AVX-512; 1.3939 is reported
+for char-rnn at that epoch.
 
 The options of char-rnn and torch-rnn, and the fields and commands that replace them:
 
