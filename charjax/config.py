@@ -49,6 +49,7 @@ def check_config(config: Config) -> Config:
     full = complete(config)
     _check_segments(full)
     _check_embedding(full)
+    _check_averages(full)
     return full
 
 
@@ -213,6 +214,28 @@ def _check_embedding(config: Config) -> None:
         raise ConfigError(
             "model.embedding_dropout must be 0 without an embedding; got "
             f"{model.embedding_dropout}. Try model.embedding_size=64."
+        )
+
+
+def _check_averages(config: Config) -> None:
+    optimizer = config.optimizer
+    names = [
+        f"optimizer.{name}"
+        for name in ("ema_decay", "average_from", "average_patience")
+        if optimizer[name]
+    ]
+    if optimizer.schedule == "free":
+        names.insert(0, "optimizer.schedule=free")
+        if not optimizer.b1:
+            raise ConfigError(
+                "optimizer.b1 must be above 0 with optimizer.schedule=free, where it "
+                "is the average's share in the weights that are trained; got 0. Try "
+                "0.9."
+            )
+    if len(names) > 1:
+        raise ConfigError(
+            f"the weights must have at most one average; got {' and '.join(names)}. "
+            f"Try {names[0]} alone."
         )
 
 

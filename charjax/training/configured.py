@@ -1,9 +1,13 @@
 """The model, noise and execution that a configuration describes."""
 
 import dataclasses
+from typing import Any
+
+import jax
 
 from charjax.config import SHAPE, Config
-from charjax.model import ModelSpec, Noise
+from charjax.errors import ConfigError
+from charjax.model import ModelSpec, Noise, Params
 from charjax.unroll import Execution
 
 
@@ -27,6 +31,35 @@ def noise(config: Config) -> Noise:
     """
     fields = [field.name for field in dataclasses.fields(Noise)]
     return Noise(**{name: config.model[name] for name in fields})
+
+
+def frozen(params: Params, names: str) -> Params | None:
+    """Returns the weights with true for those that are not trained, false for others.
+
+    Args:
+      params: the model.
+      names: parts, with commas between them; empty for none.
+
+    Raises:
+      ConfigError: the model has no such part, or all of its parts are named.
+    """
+    if not names:
+        return None
+    given = {name.strip() for name in names.split(",")}
+    parts = [f"layer{i}" for i in range(1, len(params.layers) + 1)]
+    parts += ["readout"] if params.embedding_VxE is None else ["embedding", "readout"]
+    if not given < set(parts):
+        raise ConfigError(
+            f"train.freeze must be some of {','.join(parts)}, with a comma between "
+            f"them, but not all; got {names!r}. Try {parts[0]}."
+        )
+
+    def is_frozen(path: Any, _: Any) -> bool:
+        field, *inner = path
+        part = field.name.split("_")[0]
+        return (f"layer{inner[0].idx + 1}" if part == "layers" else part) in given
+
+    return jax.tree.map_with_path(is_frozen, params)
 
 
 def execution(config: Config) -> Execution:

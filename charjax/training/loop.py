@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jax.numpy as jnp
 import numpy as np
 
 from charjax import checkpoint
@@ -14,6 +15,7 @@ from charjax.errors import TrainingError
 from charjax.predict import evaluate
 from charjax.text import Corpus
 from charjax.training import folder, setup
+from charjax.training.averages import NEVER, is_stale
 from charjax.training.configured import execution
 from charjax.training.folder import KEPT, rewind
 from charjax.training.introduce import introduce
@@ -111,7 +113,7 @@ class Loop:
         """Measures the validation loss, draws a sample, saves, prunes."""
         try:
             with self.stop.at_once():
-                loss, text = validate(self.plan, self.state.params, self.progress)
+                loss, text = validate(self.plan, self.state.model, self.progress)
         except Stopped:
             self._save_and_stop()
         if not math.isfinite(loss):
@@ -123,6 +125,7 @@ class Loop:
         self.progress.since_validation = [0.0, 0]
         self.progress.val.append([self.step, loss])
         self.progress.validated_step = self.step
+        self._begin_average()
         self._emit(
             "val",
             self.step,
@@ -135,6 +138,16 @@ class Loop:
         if saved := self._save(loss):
             self._announce(saved, loss)
         self.clock.pause()
+
+    def _begin_average(self) -> None:
+        """Begins the mean of the weights if validations no longer improve."""
+        patience, averages = self.config.optimizer.average_patience, self.state.averages
+        if not patience or averages is None or int(averages.first) != NEVER:
+            return
+        if is_stale([loss for _, loss in self.progress.val], patience):
+            averages = averages.replace(first=jnp.int32(self.step))
+            self.state = self.state.replace(averages=averages)
+            self.log.note(f"step {self.step:,}: the weights are averaged from here on")
 
     def _validates_on(self) -> str:
         return "val" if self.plan.streams.val.num_chunks else "train"
@@ -201,8 +214,7 @@ class Loop:
         """Saves; where a failure is tolerated, returns None after one."""
         self.progress.seconds = self.clock.seconds()
         saved = self.writer.save(
-            self.state.params,
-            setup.saved_fields(self.state),
+            *setup.saved_parts(self.state),
             step=self.step,
             epoch=self.step / self.plan.steps_per_epoch,
             loss=loss,

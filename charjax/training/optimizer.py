@@ -1,10 +1,14 @@
 """The optimiser and its learning-rate schedule, from a configuration."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from charjax.config import Config
+from charjax.training.muon import muon
 
 
 def make_schedule(
@@ -41,7 +45,11 @@ def make_schedule(
 
 
 def make_optimizer(
-    config: Config, schedule: optax.Schedule, *, seq_length: int
+    config: Config,
+    schedule: optax.Schedule,
+    *,
+    seq_length: int,
+    is_frozen: Any = None,
 ) -> optax.GradientTransformation:
     """Returns the optimiser: scale, clip, then the update rule.
 
@@ -49,35 +57,52 @@ def make_optimizer(
       config: the `optimizer` group of a checked configuration.
       schedule: the learning rate by step.
       seq_length: T, by which the mean loss is multiplied to be summed over time.
+      is_frozen: a pytree of bools like the weights, true for those that stay as they
+        are; None: all are trained.
     """
-    parts = []
-    if config.sum_over_time:
-        parts.append(optax.scale(seq_length))
+    every = config.accumulate
+    rate = schedule if every == 1 else lambda update: schedule(update * every)
+    parts = [_update_rule(config, rate)]
     if config.grad_clip:
         clip = {"norm": optax.clip_by_global_norm, "value": optax.clip}
-        parts.append(clip[config.clip_mode](config.grad_clip))
-    parts.append(_update_rule(config, schedule))
-    return optax.chain(*parts)
+        parts.insert(0, clip[config.clip_mode](config.grad_clip))
+    if config.sum_over_time:
+        parts.insert(0, optax.scale(seq_length))
+    if is_frozen is not None:
+        # First, so that their gradients do not count for the clipping of the others;
+        # last, so that they do not decay.
+        frozen = optax.masked(optax.set_to_zero(), is_frozen)
+        parts = [frozen, *parts, frozen]
+    optimizer = optax.chain(*parts)
+    if config.schedule == "free":
+        optimizer = optax.contrib.schedule_free(optimizer, rate, config.b1)
+    if every > 1:
+        steps = optax.MultiSteps(optimizer, every_k_schedule=every)
+        optimizer = steps.gradient_transformation()
+    return optimizer
 
 
 def _update_rule(
     config: Config, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
+    b2, eps, weight_decay = config.b2, config.eps, config.weight_decay
+    # A free schedule puts its average in the place of the gradient's mean.
+    b1 = 0.0 if config.schedule == "free" else config.b1
     match config.name:
+        case "muon":
+            return muon(schedule, b1, b2, eps, weight_decay)
         case "rmsprop":
-            return optax.rmsprop(
-                schedule, decay=config.b2, eps=config.eps, eps_in_sqrt=False
-            )
+            return optax.rmsprop(schedule, decay=b2, eps=eps, eps_in_sqrt=False)
         case "sgd":
-            return optax.sgd(schedule, momentum=config.b1 or None)
+            return optax.sgd(schedule, momentum=b1 or None)
         case "adam":
-            return optax.adam(schedule, config.b1, config.b2, config.eps)
+            return optax.adam(schedule, b1, b2, eps)
         case _:
             return optax.adamw(
                 schedule,
-                config.b1,
-                config.b2,
-                config.eps,
-                weight_decay=config.weight_decay,
+                b1,
+                b2,
+                eps,
+                weight_decay=weight_decay,
                 mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
             )

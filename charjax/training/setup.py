@@ -18,7 +18,9 @@ from charjax.errors import TextError
 from charjax.model import Params
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
-from charjax.training.configured import execution, model_spec, noise
+from charjax.training import averages
+from charjax.training.averages import Averaging
+from charjax.training.configured import execution, frozen, model_spec, noise
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
 from charjax.training.step import (
@@ -45,6 +47,7 @@ class Plan:
       max_count: the most steps of one dispatch.
       schedule: the learning rate by step.
       optimizer: the update rule.
+      averaging: which average of the weights is kept, None for none.
       advance: the jitted training steps.
     """
 
@@ -56,6 +59,7 @@ class Plan:
     max_count: int
     schedule: Callable[[Any], Any]
     optimizer: optax.GradientTransformation
+    averaging: Averaging | None
     advance: Advance
 
     def next_count(self, step: int) -> int:
@@ -220,11 +224,18 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
     schedule = make_schedule(
         config.optimizer, steps_per_epoch=steps_per_epoch, total_steps=total_steps
     )
-    optimizer = make_optimizer(config.optimizer, schedule, seq_length=data.seq_length)
+    optimizer = make_optimizer(
+        config.optimizer,
+        schedule,
+        seq_length=data.seq_length,
+        is_frozen=frozen(params, train.freeze),
+    )
+    averaging = averages.averaging(config.optimizer, steps_per_epoch)
     train_step = make_train_step(
         optimizer,
         steps_per_epoch=steps_per_epoch,
         reset_rate=train.reset_rate,
+        averaging=averaging,
         noise=noise(config),
         execution=execution(config),
     )
@@ -237,6 +248,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         max_count=max_count,
         schedule=schedule,
         optimizer=optimizer,
+        averaging=averaging,
         advance=make_advance(
             train_step, seq_length=data.seq_length, max_count=max_count
         ),
@@ -246,16 +258,26 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
 def first_state(plan: Plan, params: Params) -> TrainState:
     """Returns the state before the first step."""
     key = jax.random.key(plan.config.train.seed)
-    return create_state(params, plan.optimizer, key, plan.config.data.batch_size)
+    batch_size = plan.config.data.batch_size
+    return create_state(params, plan.optimizer, key, batch_size, plan.averaging)
 
 
-def saved_fields(state: TrainState) -> dict[str, Any]:
-    """Returns what a checkpoint holds beside the model: all other fields by name."""
-    return {
-        field.name: getattr(state, field.name)
-        for field in dataclasses.fields(state)
-        if field.name != "params"
-    }
+def saved_parts(state: TrainState) -> tuple[Params, dict[str, Any]]:
+    """Returns the model that a checkpoint holds, and all else by name."""
+    fields = dataclasses.fields(state := _exchanged(state))
+    others = {f.name: getattr(state, f.name) for f in fields if f.name != "params"}
+    return state.params, others
+
+
+def _exchanged(state: TrainState) -> TrainState:
+    """Returns the state with averaged weights and weights in each other's place.
+
+    The weights to predict with are the model of a checkpoint.
+    """
+    if state.averages is None:
+        return state
+    averages = state.averages.replace(weights=state.params)
+    return state.replace(params=state.averages.weights, averages=averages)
 
 
 def restore_state(saved: Path | Verified, template: TrainState) -> TrainState:
@@ -265,8 +287,8 @@ def restore_state(saved: Path | Verified, template: TrainState) -> TrainState:
       saved: the checkpoint.
       template: a state of the same fields and shapes.
     """
-    params, fields = checkpoint.restore(saved, template.params, saved_fields(template))
-    return template.replace(params=params, **fields)
+    params, others = checkpoint.restore(saved, *saved_parts(template))
+    return _exchanged(template.replace(params=params, **others))
 
 
 @functools.cache

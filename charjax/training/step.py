@@ -12,6 +12,7 @@ from flax import struct
 from charjax.cells.base import Carry
 from charjax.devices import current_platform, training_options
 from charjax.model import Noise, Params, chunk_loss, initial_carry
+from charjax.training.averages import Averages, Averaging
 from charjax.unroll import Execution
 
 
@@ -26,6 +27,7 @@ class TrainState(struct.PyTreeNode):
       opt_state: the optimiser's memory.
       carry: the recurrent state after the last chunk.
       key: the run's one base key; step n draws from `fold_in(key, n)`.
+      averages: of the weights; None without them.
     """
 
     step: jax.Array
@@ -33,6 +35,12 @@ class TrainState(struct.PyTreeNode):
     opt_state: Any
     carry: Carry
     key: jax.Array
+    averages: Averages | None = None
+
+    @property
+    def model(self) -> Params:
+        """The weights to predict with: the averages, or those of the last step."""
+        return self.params if self.averages is None else self.averages.weights
 
 
 class Metrics(NamedTuple):
@@ -70,6 +78,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     key: jax.Array,
     batch_size: int,
+    averaging: Averaging | None = None,
 ) -> TrainState:
     """Returns the state before the first step.
 
@@ -78,6 +87,7 @@ def create_state(
       optimizer: the update rule.
       key: the base key of all random draws.
       batch_size: B, the number of lanes.
+      averaging: which average of the weights is kept; none by default.
     """
     return TrainState(
         step=jnp.int32(0),
@@ -85,6 +95,7 @@ def create_state(
         opt_state=optimizer.init(params),  # pyright: ignore[reportArgumentType]
         carry=initial_carry(params, batch_size),
         key=key,
+        averages=averaging and averaging.begin(params),
     )
 
 
@@ -93,6 +104,7 @@ def make_train_step(
     *,
     steps_per_epoch: int = 0,
     reset_rate: float = 0.0,
+    averaging: Averaging | None = None,
     noise: Noise | None = None,
     execution: Execution | None = None,
 ) -> TrainStep:
@@ -109,6 +121,7 @@ def make_train_step(
       reset_rate: probability that it is zero at any other step, drawn for each lane.
         Without resets the model never sees a zero state again, so that sampling,
         which starts from one, is out of distribution.
+      averaging: what the state's averages are; the same as for `create_state`.
       noise: dropout; none by default.
       execution: how the model runs.
 
@@ -150,9 +163,16 @@ def make_train_step(
         value_and_grad = jax.value_and_grad(objective, has_aux=True)
         (loss, carry), grads = value_and_grad(weights)
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
-        params = optax.apply_updates(weights, updates)
+        params: Any = optax.apply_updates(weights, updates)
+        averages = state.averages
+        if averaging is not None:
+            averages = averaging.update(averages, state.step, params, opt_state)
         state = state.replace(
-            step=state.step + 1, params=params, opt_state=opt_state, carry=carry
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            carry=carry,
+            averages=averages,
         )
         return state, Metrics(loss, optax.tree.norm(grads))
 
