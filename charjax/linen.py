@@ -9,7 +9,7 @@ from flax import linen as nn
 from charjax import cells
 from charjax.cells.base import Carry
 from charjax.model.forward import run_layers
-from charjax.model.noise import Noise
+from charjax.model.noise import Noise, noisy_layers
 from charjax.model.params import init_layers, zero_carries
 from charjax.model.spec import ModelSpec
 from charjax.unroll.execution import Execution
@@ -21,7 +21,7 @@ class RecurrentStack(nn.Module):
 
     Attributes:
       spec: cell and sizes; its embedding fields are not used.
-      noise: dropout in training.
+      noise: dropout in training, of units and recurrent weights.
       execution: how the layers run.
       scheme: how weights are first drawn, `'orthogonal'` or `'uniform'`.
 
@@ -64,6 +64,8 @@ class RecurrentStack(nn.Module):
             dtype = sum_type(jnp.result_type(x_BxTxD, *jax.tree.leaves(layers)))
             carry = zero_carries(spec, batch_size, dtype)
         key = self.make_rng("dropout") if train else None
+        if key is not None:
+            layers = noisy_layers(layers, spec, input_size, self.noise, key)
         project = cells.get(spec.cell).project
         x_TxBxD = jnp.swapaxes(x_BxTxD, 0, 1)
         z_TxBxGH = project(layers[0], x_TxBxD, matmul_in(self.execution.precision))

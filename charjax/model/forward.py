@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from charjax import cells
 from charjax.cells.base import Carry, add_bias
 from charjax.errors import ConfigError, check_type
-from charjax.model.noise import Noise, dropout
-from charjax.model.params import Params, initial_carry
+from charjax.model.noise import Noise, dropout, noisy_weights
+from charjax.model.params import Params, initial_carry, readout_weights
 from charjax.model.spec import ModelSpec
 from charjax.unroll import choose
 from charjax.unroll.execution import Execution
@@ -58,7 +58,7 @@ def apply(
       params: the model.
       ids_BxT: characters as ids of `params.vocab`, any integer type.
       carry: the state before the first one; zero by default.
-      noise: dropout, for training; none by default.
+      noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
 
@@ -67,8 +67,8 @@ def apply(
       carry to pass in with the text that follows.
 
     Raises:
-      ConfigError: there is noise without a key, or the carry has another number of
-        layers.
+      ConfigError: there is noise without a key or that the model has no place for, or
+        the carry has another number of layers.
 
     Example:
       >>> import charjax, jax
@@ -113,7 +113,7 @@ def forward(
       params: the model.
       ids_TxB: characters as ids of `params.vocab`.
       carry: the state before the first; zero by default.
-      noise: dropout, for training; none by default.
+      noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
       table_VxGH: `input_table(params)`, for callers that read one character at a time
@@ -121,12 +121,13 @@ def forward(
       unroll: the strategy that runs each layer over time.
 
     Raises:
-      ConfigError: there is noise without a key, or the carry has another number of
-        layers.
+      ConfigError: there is noise without a key or that the model has no place for, or
+        the carry has another number of layers.
     """
     noise, execution = check_static(noise, execution)
     if carry is None:
         carry = initial_carry(params, ids_TxB.shape[1])
+    params, noise = noisy_weights(params, noise, key)
     noise, key, key_embedding = _split_noise(params, noise, key)
     if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
         table_VxGH = input_table(params, execution)
@@ -226,14 +227,6 @@ def input_table(params: Params, execution: Execution | None = None) -> Any:
     return project(params.layers[0], one_hot_VxV, select)
 
 
-def readout_weights(params: Params) -> jax.Array:
-    """Returns the read-out's `weights_HxV`; where it is tied, the embedding's."""
-    if params.readout_HxV is not None:
-        return params.readout_HxV
-    assert params.embedding_VxE is not None
-    return params.embedding_VxE.T
-
-
 def check_static(
     noise: Noise | None, execution: Execution | None
 ) -> tuple[Noise | None, Execution]:
@@ -262,15 +255,8 @@ def _split_noise(
     params: Params, noise: Noise | None, key: jax.Array | None
 ) -> tuple[Noise, jax.Array | None, jax.Array | None]:
     """Returns the noise, and the keys of the layers' and the embedding's masks."""
-    if noise is None:
+    if noise is None or key is None:
         return Noise(), None, None
-    if key is None:
-        raise ConfigError("noise must come with a key. Try key=jax.random.key(0).")
-    if noise.embedding_dropout and params.embedding_VxE is None:
-        raise ConfigError(
-            "model.embedding_dropout must be 0 without an embedding; got "
-            f"{noise.embedding_dropout}. Try model.embedding_size=64."
-        )
     if params.embedding_VxE is None:
         return noise, key, None
     key, key_embedding = jax.random.split(key)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from charjax.cells.base import Carry
 from charjax.errors import ConfigError
 from charjax.model.forward import check_static, forward
-from charjax.model.noise import Noise
+from charjax.model.noise import Noise, noisy_weights
 from charjax.model.params import Params, initial_carry
 from charjax.unroll.execution import Execution
 
@@ -31,14 +31,14 @@ def loss(
       x_BxT: characters as ids.
       y_BxT: the character after each.
       carry: the state before the first; zero by default.
-      noise: dropout, for training; none by default.
+      noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs. With a `segment_length` the gradient is the same
         but takes less memory and more time.
 
     Raises:
-      ConfigError: there is noise without a key, or the segment length does not divide
-        the number of characters.
+      ConfigError: there is noise without a key or that the model has no place for, or
+        the segment length does not divide the number of characters.
 
     Example:
       >>> import charjax, jax
@@ -90,6 +90,8 @@ def chunk_loss(
             f"segment_length must divide the number of time steps, {len(x_TxB)}; got "
             f"{length}. Try 0, which keeps all steps in memory."
         )
+
+    params, noise = noisy_weights(params, noise, key)
 
     def read_segment(carry: Carry, segment: Any) -> tuple[Carry, jax.Array]:
         x_SxB, y_SxB, i = segment

@@ -107,6 +107,14 @@ def zero_carries(spec: ModelSpec, batch_size: int, dtype: Any) -> Carry:
     )
 
 
+def readout_weights(params: Params) -> jax.Array:
+    """Returns the read-out's `weights_HxV`; where it is tied, the embedding's."""
+    if params.readout_HxV is not None:
+        return params.readout_HxV
+    assert params.embedding_VxE is not None
+    return params.embedding_VxE.T
+
+
 def num_parameters(params: Params) -> dict[str, int]:
     """Returns the number of weights of each part of the model."""
     parts: dict[str, Any] = {"embedding": params.embedding_VxE}

@@ -21,8 +21,8 @@ import numpy as np
 from charjax import cells
 from charjax.devices import current_platform, jit_forward, num_shares, side_by_side
 from charjax.errors import ConfigError
-from charjax.model.forward import input_table, readout_weights, step
-from charjax.model.params import Params
+from charjax.model.forward import input_table, step
+from charjax.model.params import Params, readout_weights
 from charjax.predict.cut import Cut, without_unlikely
 from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
 from charjax.predict.scoring import read_text

@@ -236,7 +236,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         steps_per_epoch=steps_per_epoch,
         reset_rate=train.reset_rate,
         averaging=averaging,
-        noise=noise(config),
+        noise=noise(config, params),
         execution=execution(config),
     )
     return Plan(

@@ -122,7 +122,7 @@ def make_train_step(
         Without resets the model never sees a zero state again, so that sampling,
         which starts from one, is out of distribution.
       averaging: what the state's averages are; the same as for `create_state`.
-      noise: dropout; none by default.
+      noise: the random changes of a step; none by default.
       execution: how the model runs.
 
     Returns:
