@@ -1,16 +1,19 @@
 """The model as pure functions of `Params`: what it is, the forward pass, the loss."""
 
 from charjax.model.forward import Output, apply, forward
-from charjax.model.loss import chunk_loss, loss
+from charjax.model.loss import ChunkLoss, chunk_loss, loss
 from charjax.model.noise import Noise
 from charjax.model.params import Params, init, initial_carry, num_parameters
+from charjax.model.penalties import Penalties
 from charjax.model.spec import ModelSpec
 
 __all__ = [
+    "ChunkLoss",
     "ModelSpec",
     "Noise",
     "Output",
     "Params",
+    "Penalties",
     "apply",
     "chunk_loss",
     "forward",

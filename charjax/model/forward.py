@@ -35,11 +35,13 @@ class Output(NamedTuple):
     Attributes:
       logits_TxBxV: of the character after each one read.
       layers: each layer's outputs `h_TxBxH`, the lowest first, before dropout.
+      dropped_TxBxH: the last layer's outputs after dropout, which the read-out reads.
       carry: each layer's state after the last character.
     """
 
     logits_TxBxV: jax.Array
     layers: tuple[jax.Array, ...]
+    dropped_TxBxH: jax.Array
     carry: Carry
 
 
@@ -148,7 +150,7 @@ def forward(
     logits_TxBxV = add_bias(
         matmul(h_TxBxH, readout_weights(params)), params.readout_bias_V
     )
-    return Output(logits_TxBxV, layers, carry)
+    return Output(logits_TxBxV, layers, h_TxBxH, carry)
 
 
 def step(

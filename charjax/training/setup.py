@@ -20,7 +20,7 @@ from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import averages
 from charjax.training.averages import Averaging
-from charjax.training.configured import execution, frozen, model_spec, noise
+from charjax.training.configured import execution, frozen, model_spec, noise, penalties
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
 from charjax.training.step import (
@@ -237,6 +237,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
         reset_rate=train.reset_rate,
         averaging=averaging,
         noise=noise(config, params),
+        penalties=penalties(config),
         execution=execution(config),
     )
     return Plan(
