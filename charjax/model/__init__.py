@@ -5,7 +5,7 @@ from charjax.model.loss import ChunkLoss, chunk_loss, loss
 from charjax.model.noise import Noise
 from charjax.model.params import Params, init, initial_carry, num_parameters
 from charjax.model.penalties import Penalties
-from charjax.model.spec import ModelSpec
+from charjax.model.spec import ModelSpec, cell_of
 
 __all__ = [
     "ChunkLoss",
@@ -15,6 +15,7 @@ __all__ = [
     "Params",
     "Penalties",
     "apply",
+    "cell_of",
     "chunk_loss",
     "forward",
     "init",

@@ -129,13 +129,10 @@ def chunk_loss(
 
     def read_segment(carry: Carry, segment: Any) -> tuple[Carry, Any]:
         x_SxB, y_SxB, i = segment
-        key_segment = key
-        if key is not None and noise is not None and noise.dropout_mode != "locked":
-            # A locked mask is one for the whole chunk; others differ by segment.
-            key_segment = jax.random.fold_in(key, i)
         out = forward(
-            params, x_SxB, carry, noise=noise, key=key_segment, execution=execution
-        )
+            params, x_SxB, carry,
+            noise=noise, key=key, execution=execution, segment=i,
+        )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_SxB)
         return out.carry, (nats, measure(penalties, out))
 

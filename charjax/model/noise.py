@@ -2,21 +2,19 @@
 
 import dataclasses
 import numbers
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from charjax import cells
 from charjax.errors import ConfigError, check_choice
 from charjax.fields import choices
 from charjax.model.params import Params, readout_weights
-from charjax.model.spec import ModelSpec
+from charjax.model.spec import ModelSpec, cell_of
 from charjax.unroll.scan import recurrent_weights
 
-# The masks of units come from fold_in(key, layer); those of weights from keys that no
-# layer reaches.
-_CHARACTERS, _WEIGHTS = 2**32 - 1, 2**32 - 2
+# Outputs are masked by fold_in(key, layer), all else by keys that no layer reaches.
+_CHARACTERS, _WEIGHTS, _ZONEOUT = 2**32 - 1, 2**32 - 2, 2**32 - 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +142,7 @@ def _recurrent_leaves(
     """Returns which weights of each layer weight dropout changes."""
     sizes = [input_size] + [spec.hidden_size] * (len(layers) - 1)
     found = [
-        recurrent_weights(cells.get(spec.cell), layer, size, spec.hidden_size)
+        recurrent_weights(cell_of(spec), layer, size, spec.hidden_size)
         for layer, size in zip(layers, sizes, strict=True)
     ]
     if not all(found):
@@ -158,6 +156,47 @@ def _recurrent_leaves(
 
 def _input_size(params: Params) -> int:
     return params.spec.embedding_size or len(params.vocab)
+
+
+class Keys(NamedTuple):
+    """The keys of the masks that a forward pass draws; None where it draws none.
+
+    Attributes:
+      embedding: of the mask on embedded characters.
+      layers: of those on the layers' outputs.
+      zoneout: of those on the layers' states.
+    """
+
+    embedding: jax.Array | None = None
+    layers: jax.Array | None = None
+    zoneout: jax.Array | None = None
+
+
+def split_key(
+    noise: Noise | None,
+    key: jax.Array | None,
+    *,
+    has_embedding: bool = False,
+    segment: Any = None,
+) -> Keys:
+    """Returns the keys of a forward pass; none without noise.
+
+    Args:
+      noise: what is drawn.
+      key: of the whole chunk.
+      has_embedding: whether the model has one.
+      segment: which part of the chunk is read, if it is not read as a whole.
+    """
+    if noise is None or key is None:
+        return Keys()
+    key_steps = key if segment is None else jax.random.fold_in(key, segment)
+    key_zoneout = jax.random.fold_in(key_steps, _ZONEOUT)
+    # A locked mask is one for the whole chunk; others differ by segment.
+    key = key if noise.dropout_mode == "locked" else key_steps
+    if not has_embedding:
+        return Keys(None, key, key_zoneout)
+    key_layers, key_embedding = jax.random.split(key)
+    return Keys(key_embedding, key_layers, key_zoneout)
 
 
 def dropout(x_TxBxH: jax.Array, key: jax.Array, rate: float, mode: str) -> jax.Array:

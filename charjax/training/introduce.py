@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from charjax import cells, checkpoint, devices, model
+from charjax import checkpoint, devices, model
 from charjax.text import Corpus, small_text_warning
 from charjax.training.configured import execution
 from charjax.training.log import Log
@@ -77,7 +77,7 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
         f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
         f"{sum(parts.values()):,} parameters: {counts}"
     )
-    kernel = cells.get(spec.cell), execution(config), device.platform
+    kernel = model.cell_of(spec), execution(config), device.platform
     if line := choose.announce(*kernel):
         yield f"kernel    {line}"
     yield f"kernel    {choose.describe(*kernel)}"

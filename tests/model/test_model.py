@@ -231,6 +231,8 @@ def test_uniform_first_weights_fill_char_rnns_range():
     ({"cell": "lstmm"}, "model.cell must be one of .*got 'lstmm'.*Did you mean 'lstm'"),
     ({"hidden_size": 0}, "model.hidden_size must be at least 1; got 0"),
     ({"num_layers": 0}, "model.num_layers must be at least 1; got 0"),
+    ({"zoneout": 1}, r"model.zoneout must be in \[0, 1\); got 1. Try 0.1"),
+    ({"zoneout": "a"}, "model.zoneout must be in .*; got 'a'"),
     ({"tied": True}, "must equal model.hidden_size; got 0 and 128"),
 ])  # fmt: skip
 def test_a_spec_that_makes_no_sense_is_refused_in_one_line(fields, message):
