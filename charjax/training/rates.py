@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from charjax import devices
-from charjax.config import Config, check_config
+from charjax.config import Config, check_config, complete
 from charjax.errors import ConfigError, TrainingError
 from charjax.training import setup, warm
 from charjax.units import Say
@@ -74,7 +74,9 @@ def find_rate(
             "the rates must rise from above 0 over at least 2 steps; got "
             f"{lowest:g} to {highest:g} over {num_steps}. Try 1e-4 to 1 over 300."
         )
-    full = check_config(config).copy_and_resolve_references()
+    full = complete(config).copy_and_resolve_references()
+    full.optimizer.learning_rate = lowest
+    full = check_config(full).copy_and_resolve_references()
     full.train.update(max_epochs=num_steps, max_steps=num_steps, eval_every=0.0)
     full.sample.prime = ""
     with jax.default_device(devices.choose(full.train.device)):

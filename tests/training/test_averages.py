@@ -73,7 +73,8 @@ def test_a_free_schedule_predicts_with_the_mean_of_its_fast_weights(every):
     """With a constant rate x_n is the plain mean of z_1..z_n (Defazio et al. 2024)."""
     config = default_config().optimizer
     config.update({"name": "sgd", "schedule": "free", "warmup_steps": 0})
-    config.update({"learning_rate": 0.5, "grad_clip": 0.0, "accumulate": every})
+    config.update({"learning_rate": 0.5, "b1": 0.9, "grad_clip": 0.0})
+    config.accumulate = every
     schedule = make_schedule(config, steps_per_epoch=1, total_steps=100)
     optimizer = make_optimizer(config, schedule, seq_length=3)
     states = states_of(optimizer, averaging(config, 1))
