@@ -211,11 +211,12 @@ def _check_embedding(config: Config) -> None:
     model = config.model
     # The model of train.init_from has an embedding of its own, or none.
     has_none = not model.embedding_size and not config.train.init_from
-    if model.embedding_dropout and has_none:
-        raise ConfigError(
-            "model.embedding_dropout must be 0 without an embedding; got "
-            f"{model.embedding_dropout}. Try model.embedding_size=64."
-        )
+    for name in ("embedding_dropout", "character_dropout"):
+        if model[name] and has_none:
+            raise ConfigError(
+                f"model.{name} must be 0 without an embedding; got {model[name]}. Try "
+                "model.embedding_size=64."
+            )
 
 
 def _check_averages(config: Config) -> None:

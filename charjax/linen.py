@@ -9,9 +9,9 @@ from flax import linen as nn
 from charjax import cells
 from charjax.cells.base import Carry
 from charjax.model.forward import run_layers
-from charjax.model.noise import Noise
+from charjax.model.noise import Noise, noisy_layers, split_key
 from charjax.model.params import init_layers, zero_carries
-from charjax.model.spec import ModelSpec
+from charjax.model.spec import ModelSpec, cell_of
 from charjax.unroll.execution import Execution
 from charjax.unroll.precision import matmul_in, sum_type
 
@@ -21,7 +21,7 @@ class RecurrentStack(nn.Module):
 
     Attributes:
       spec: cell and sizes; its embedding fields are not used.
-      noise: dropout in training.
+      noise: what training does to outputs and recurrent weights.
       execution: how the layers run.
       scheme: how weights are first drawn, `'orthogonal'` or `'uniform'`.
 
@@ -64,10 +64,18 @@ class RecurrentStack(nn.Module):
             dtype = sum_type(jnp.result_type(x_BxTxD, *jax.tree.leaves(layers)))
             carry = zero_carries(spec, batch_size, dtype)
         key = self.make_rng("dropout") if train else None
-        project = cells.get(spec.cell).project
+        if key is not None:
+            layers = noisy_layers(layers, spec, input_size, self.noise, key)
+        project = cell_of(spec).project
         x_TxBxD = jnp.swapaxes(x_BxTxD, 0, 1)
         z_TxBxGH = project(layers[0], x_TxBxD, matmul_in(self.execution.precision))
         h_TxBxH, _, carry = run_layers(
-            layers, spec, z_TxBxGH, carry, self.noise, key, self.execution
+            layers,
+            spec,
+            z_TxBxGH,
+            carry,
+            self.noise,
+            split_key(self.noise, key),
+            self.execution,
         )
         return jnp.swapaxes(h_TxBxH, 0, 1), carry

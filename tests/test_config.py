@@ -158,16 +158,18 @@ def test_the_table_has_one_short_line_of_help_for_each_field_and_a_known_group()
 
 
 def test_the_scopes_say_what_is_fixed_what_may_change_and_what_is_compared():
-    assert SHAPE == ("cell", "hidden_size", "num_layers", "embedding_size", "tied")
+    sizes = "hidden_size", "num_layers", "embedding_size"
+    assert SHAPE == ("cell", *sizes, "tied", "zoneout")
     assert {"train.patience", "model.kernel", "data.dir", "train.run_name"} < FREE
     assert not {"model.cell", "train.seed", "optimizer.learning_rate"} & FREE
     assert {"model.cell", "train.patience"} < set(COMPARED)
     assert not {"train.run_name", "train.checkpoint_dir", "train.report"} & {*COMPARED}
 
 
-def test_dropout_of_an_embedding_needs_one_which_another_model_may_bring():
+@pytest.mark.parametrize("name", ["embedding_dropout", "character_dropout"])
+def test_dropout_of_an_embedding_needs_one_which_another_model_may_bring(name):
     config = default_config()
-    config.model.embedding_dropout = 0.1
+    config.model[name] = 0.1
     with pytest.raises(ConfigError, match=r"must be 0 without .* got 0\.1\. Try"):
         check_config(config)
     config.train.init_from = "cv/another"

@@ -1,6 +1,7 @@
 """Versions of a checkpoint's layout: what each holds, and how an old one is read.
 
-Format 2 stores of a model's spec what gives its weights their shapes. Format 1 also
+Format 2 stores a model's spec; fields that are newer than a checkpoint have their
+defaults. Format 1 also
 stored how the run trained it; the run's config says the same, so this is not read.
 """
 
@@ -13,7 +14,7 @@ from charjax.model import ModelSpec
 
 FORMAT = 2
 # The fields of a spec that a checkpoint stores.
-SPEC_FIELDS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied")
+SPEC_FIELDS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "zoneout")
 _ONLY_IN_FORMAT_1 = ("dropout", "dropout_mode", "embedding_dropout", "dtype")
 
 

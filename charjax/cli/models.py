@@ -4,12 +4,11 @@ import argparse
 import os
 from pathlib import Path
 
-from charjax import cells
 from charjax.checkpoint import load
 from charjax.cli.output import warn
 from charjax.devices import current_platform, keep_compilations
 from charjax.errors import MissingTextError, TextError
-from charjax.model import Params
+from charjax.model import Params, cell_of
 from charjax.unroll import Execution, choose
 
 
@@ -17,7 +16,7 @@ def load_model(args: argparse.Namespace) -> Params:
     """Returns the model that the arguments name, ready to be run."""
     keep_compilations(warn)
     params = load(args.path, args.which, fallback=args.fallback)
-    cell = cells.get(params.spec.cell)
+    cell = cell_of(params.spec)
     if line := choose.announce(cell, Execution(), current_platform()):
         warn(line)
     return params

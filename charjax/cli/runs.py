@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from charjax import cells, checkpoint
+from charjax import checkpoint
 from charjax.checkpoint import Manifest
 from charjax.cli.output import say
 from charjax.config import flatten
 from charjax.devices import current_platform
 from charjax.errors import CharjaxError, DamagedError
-from charjax.model import num_parameters
+from charjax.model import cell_of, num_parameters
 from charjax.training.folder import is_finished
 from charjax.units import bits
 from charjax.unroll import Execution
@@ -42,7 +42,7 @@ def inspect(args: argparse.Namespace) -> None:
     checkpoint.verify(path)
     manifest, params = checkpoint.read(path), checkpoint.load(path)
     spec, parts = params.spec, num_parameters(params)
-    kernel = describe(cells.get(spec.cell), Execution(), current_platform())
+    kernel = describe(cell_of(spec), Execution(), current_platform())
     split = "validation" if manifest.loss_of == "val" else "training"
     say(f"checkpoint   {path}")
     say(f"step         {manifest.step:,} (epoch {manifest.epoch:.2f})")

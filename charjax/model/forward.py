@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from charjax import cells
 from charjax.cells.base import Carry, add_bias
+from charjax.cells.wrap import with_masks
 from charjax.errors import ConfigError, check_type
-from charjax.model.noise import Noise, dropout
-from charjax.model.params import Params, initial_carry
-from charjax.model.spec import ModelSpec
+from charjax.model.noise import Keys, Noise, dropout, noisy_weights, split_key
+from charjax.model.params import Params, initial_carry, readout_weights
+from charjax.model.spec import ModelSpec, cell_of
 from charjax.unroll import choose
 from charjax.unroll.execution import Execution
 from charjax.unroll.precision import matmul_in
@@ -35,11 +35,13 @@ class Output(NamedTuple):
     Attributes:
       logits_TxBxV: of the character after each one read.
       layers: each layer's outputs `h_TxBxH`, the lowest first, before dropout.
+      dropped_TxBxH: the last layer's outputs after dropout, which the read-out reads.
       carry: each layer's state after the last character.
     """
 
     logits_TxBxV: jax.Array
     layers: tuple[jax.Array, ...]
+    dropped_TxBxH: jax.Array
     carry: Carry
 
 
@@ -58,7 +60,7 @@ def apply(
       params: the model.
       ids_BxT: characters as ids of `params.vocab`, any integer type.
       carry: the state before the first one; zero by default.
-      noise: dropout, for training; none by default.
+      noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
 
@@ -67,8 +69,8 @@ def apply(
       carry to pass in with the text that follows.
 
     Raises:
-      ConfigError: there is noise without a key, or the carry has another number of
-        layers.
+      ConfigError: there is noise without a key or that the model has no place for, or
+        the carry has another number of layers.
 
     Example:
       >>> import charjax, jax
@@ -104,6 +106,7 @@ def forward(
     noise: Noise | None = None,
     key: jax.Array | None = None,
     execution: Execution | None = None,
+    segment: Any = None,
     table_VxGH: Any = None,
     unroll: Unroll = choose.unroll,
 ) -> Output:
@@ -113,21 +116,25 @@ def forward(
       params: the model.
       ids_TxB: characters as ids of `params.vocab`.
       carry: the state before the first; zero by default.
-      noise: dropout, for training; none by default.
+      noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
+      segment: which part of a chunk this is, if the key is that of the whole chunk.
       table_VxGH: `input_table(params)`, for callers that read one character at a time
         and compute it before their loop.
       unroll: the strategy that runs each layer over time.
 
     Raises:
-      ConfigError: there is noise without a key, or the carry has another number of
-        layers.
+      ConfigError: there is noise without a key or that the model has no place for, or
+        the carry has another number of layers.
     """
     noise, execution = check_static(noise, execution)
     if carry is None:
         carry = initial_carry(params, ids_TxB.shape[1])
-    noise, key, key_embedding = _split_noise(params, noise, key)
+    params, noise = noisy_weights(params, noise, key)
+    has_embedding = params.embedding_VxE is not None
+    keys = split_key(noise, key, has_embedding=has_embedding, segment=segment)
+    noise = noise or Noise()
     if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
         table_VxGH = input_table(params, execution)
     matmul = matmul_in(execution.precision)
@@ -137,17 +144,17 @@ def forward(
         embedding_VxE: Any = params.embedding_VxE
         x_TxBxE = jnp.take(embedding_VxE, ids_TxB, axis=0)
         rate, mode = noise.embedding_dropout, noise.dropout_mode
-        if key_embedding is not None:
-            x_TxBxE = dropout(x_TxBxE, key_embedding, rate, mode)
-        project = cells.get(params.spec.cell).project
+        if keys.embedding is not None:
+            x_TxBxE = dropout(x_TxBxE, keys.embedding, rate, mode)
+        project = cell_of(params.spec).project
         z_TxBxGH = project(params.layers[0], x_TxBxE, matmul)
     h_TxBxH, layers, carry = run_layers(
-        params.layers, params.spec, z_TxBxGH, carry, noise, key, execution, unroll
+        params.layers, params.spec, z_TxBxGH, carry, noise, keys, execution, unroll
     )
     logits_TxBxV = add_bias(
         matmul(h_TxBxH, readout_weights(params)), params.readout_bias_V
     )
-    return Output(logits_TxBxV, layers, carry)
+    return Output(logits_TxBxV, layers, h_TxBxH, carry)
 
 
 def step(
@@ -170,7 +177,7 @@ def run_layers(
     z_TxBxGH: Any,
     carry: Carry,
     noise: Noise,
-    key: jax.Array | None,
+    keys: Keys,
     execution: Execution,
     unroll: Unroll = choose.unroll,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], Carry]:
@@ -182,7 +189,7 @@ def run_layers(
       z_TxBxGH: the projected input of the first layer.
       carry: each layer's state before the first step.
       noise: dropout after each layer.
-      key: draws its masks; None for no dropout.
+      keys: draw its masks, and those of zoneout.
       execution: how the layers run.
       unroll: the strategy that runs each layer over time.
 
@@ -195,17 +202,20 @@ def run_layers(
             f"carry must have {len(layers)} layers, as the model; got {len(carry)}. "
             "Try charjax.initial_carry(params, batch_size)."
         )
-    cell, matmul = cells.get(spec.cell), matmul_in(execution.precision)
+    cell, matmul = cell_of(spec), matmul_in(execution.precision)
     carries, outputs = [], []
     x_TxBxH: Any = None
     for i, (layer, layer_carry) in enumerate(zip(layers, carry, strict=True)):
         z = z_TxBxGH if i == 0 else cell.project(layer, x_TxBxH, matmul)
+        if keys.zoneout is not None and spec.zoneout:
+            key_layer = jax.random.fold_in(keys.zoneout, i)
+            z = with_masks(z, layer_carry, key_layer, spec.zoneout)
         layer_carry, h_TxBxH = unroll(cell, layer, layer_carry, z, execution)
         carries.append(layer_carry)
         outputs.append(h_TxBxH)
         x_TxBxH = h_TxBxH
-        if key is not None:
-            key_layer = jax.random.fold_in(key, i)
+        if keys.layers is not None:
+            key_layer = jax.random.fold_in(keys.layers, i)
             x_TxBxH = dropout(h_TxBxH, key_layer, noise.dropout, noise.dropout_mode)
     return x_TxBxH, tuple(outputs), tuple(carries)
 
@@ -214,7 +224,7 @@ def input_table(params: Params, execution: Execution | None = None) -> Any:
     """Returns the first layer's projected input for each character, `z_VxGH`."""
     matmul = matmul_in(Execution.of(execution).precision)
     x_VxD = params.embedding_VxE
-    project = cells.get(params.spec.cell).project
+    project = cell_of(params.spec).project
     if x_VxD is not None:
         return project(params.layers[0], x_VxD, matmul)
     one_hot_VxV = jnp.eye(len(params.vocab), dtype=params.readout_bias_V.dtype)
@@ -224,14 +234,6 @@ def input_table(params: Params, execution: Execution | None = None) -> Any:
         return w if x is one_hot_VxV and w.ndim == 2 else matmul(x, w)
 
     return project(params.layers[0], one_hot_VxV, select)
-
-
-def readout_weights(params: Params) -> jax.Array:
-    """Returns the read-out's `weights_HxV`; where it is tied, the embedding's."""
-    if params.readout_HxV is not None:
-        return params.readout_HxV
-    assert params.embedding_VxE is not None
-    return params.embedding_VxE.T
 
 
 def check_static(
@@ -256,22 +258,3 @@ def _reads_vectors(params: Params, noise: Noise, num_ids: int) -> bool:
     if params.embedding_VxE is None:
         return False
     return noise.embedding_dropout > 0 or len(params.vocab) > num_ids
-
-
-def _split_noise(
-    params: Params, noise: Noise | None, key: jax.Array | None
-) -> tuple[Noise, jax.Array | None, jax.Array | None]:
-    """Returns the noise, and the keys of the layers' and the embedding's masks."""
-    if noise is None:
-        return Noise(), None, None
-    if key is None:
-        raise ConfigError("noise must come with a key. Try key=jax.random.key(0).")
-    if noise.embedding_dropout and params.embedding_VxE is None:
-        raise ConfigError(
-            "model.embedding_dropout must be 0 without an embedding; got "
-            f"{noise.embedding_dropout}. Try model.embedding_size=64."
-        )
-    if params.embedding_VxE is None:
-        return noise, key, None
-    key, key_embedding = jax.random.split(key)
-    return noise, key, key_embedding

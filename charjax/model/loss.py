@@ -1,7 +1,7 @@
-"""The loss: the mean of `-log p` over characters, in nats."""
+"""The loss: the mean of `-log p` over characters, in nats; and what training adds."""
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from charjax.cells.base import Carry
 from charjax.errors import ConfigError
 from charjax.model.forward import check_static, forward
-from charjax.model.noise import Noise
+from charjax.model.noise import Noise, noisy_weights
 from charjax.model.params import Params, initial_carry
+from charjax.model.penalties import Penalties, measure, objective
 from charjax.unroll.execution import Execution
 
 
@@ -31,14 +32,14 @@ def loss(
       x_BxT: characters as ids.
       y_BxT: the character after each.
       carry: the state before the first; zero by default.
-      noise: dropout, for training; none by default.
+      noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs. With a `segment_length` the gradient is the same
         but takes less memory and more time.
 
     Raises:
-      ConfigError: there is noise without a key, or the segment length does not divide
-        the number of characters.
+      ConfigError: there is noise without a key or that the model has no place for, or
+        the segment length does not divide the number of characters.
 
     Example:
       >>> import charjax, jax
@@ -65,9 +66,24 @@ def _loss(
 ) -> tuple[jax.Array, Carry]:
     if carry is None:
         carry = initial_carry(params, len(x_BxT))
-    return chunk_loss(
+    read = chunk_loss(
         params, x_BxT.T, y_BxT.T, carry, noise=noise, key=key, execution=execution
     )
+    return read.nats, read.carry
+
+
+class ChunkLoss(NamedTuple):
+    """What reading a chunk gives.
+
+    Attributes:
+      objective: what training takes the gradient of: nats and penalties.
+      nats: mean loss in nats a character.
+      carry: the state after the last character.
+    """
+
+    objective: jax.Array
+    nats: jax.Array
+    carry: Carry
 
 
 def chunk_loss(
@@ -78,37 +94,57 @@ def chunk_loss(
     *,
     noise: Noise | None = None,
     key: jax.Array | None = None,
+    penalties: Penalties | None = None,
     execution: Execution | None = None,
-) -> tuple[jax.Array, Carry]:
-    """Returns what `loss` returns, for ids with time first."""
+) -> ChunkLoss:
+    """Returns what `loss` returns, for ids with time first, and the objective.
+
+    Args:
+      params: the model.
+      x_TxB: characters as ids.
+      y_TxB: the character after each.
+      carry: the state before the first.
+      noise: what only training does; none by default.
+      key: a `jax.random.key` from which the noise is drawn.
+      penalties: what the objective has beside the loss; nothing by default.
+      execution: how the model runs.
+
+    Raises:
+      ConfigError: as `loss`.
+    """
+    penalties, num_steps = penalties or Penalties(), len(x_TxB)
     length = Execution.of(execution).segment_length or len(x_TxB)
     if length == len(x_TxB):
         out = forward(params, x_TxB, carry, noise=noise, key=key, execution=execution)
-        return mean_nats(out.logits_TxBxV, y_TxB), out.carry
+        nats = mean_nats(out.logits_TxBxV, y_TxB)
+        piece = jax.tree.map(lambda x: x[None], measure(penalties, out))
+        return ChunkLoss(objective(penalties, nats, piece, num_steps), nats, out.carry)
     if len(x_TxB) % length:
         raise ConfigError(
             f"segment_length must divide the number of time steps, {len(x_TxB)}; got "
             f"{length}. Try 0, which keeps all steps in memory."
         )
 
-    def read_segment(carry: Carry, segment: Any) -> tuple[Carry, jax.Array]:
+    params, noise = noisy_weights(params, noise, key)
+
+    def read_segment(carry: Carry, segment: Any) -> tuple[Carry, Any]:
         x_SxB, y_SxB, i = segment
-        key_segment = key
-        if key is not None and noise is not None and noise.dropout_mode != "locked":
-            # A locked mask is one for the whole chunk; others differ by segment.
-            key_segment = jax.random.fold_in(key, i)
         out = forward(
-            params, x_SxB, carry, noise=noise, key=key_segment, execution=execution
-        )
-        return out.carry, mean_nats(out.logits_TxBxV, y_SxB)
+            params, x_SxB, carry,
+            noise=noise, key=key, execution=execution, segment=i,
+        )  # fmt: skip
+        nats = mean_nats(out.logits_TxBxV, y_SxB)
+        return out.carry, (nats, measure(penalties, out))
 
     x_NxSxB, y_NxSxB = (
         ids_TxB.reshape(-1, length, ids_TxB.shape[1]) for ids_TxB in (x_TxB, y_TxB)
     )
     segments = x_NxSxB, y_NxSxB, jnp.arange(len(x_NxSxB))
     # Only the carry at the start of each segment is kept for the backward pass.
-    carry, nats_N = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
-    return jnp.mean(nats_N), carry
+    read = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
+    carry, (nats_N, pieces_N) = read
+    nats = jnp.mean(nats_N)
+    return ChunkLoss(objective(penalties, nats, pieces_N, num_steps), nats, carry)
 
 
 def mean_nats(logits_TxBxV: jax.Array, y_TxB: jax.Array) -> jax.Array:

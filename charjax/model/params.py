@@ -9,7 +9,7 @@ from flax import struct
 from charjax import cells
 from charjax.cells import Initializers
 from charjax.cells.base import Carry
-from charjax.model.spec import ModelSpec
+from charjax.model.spec import ModelSpec, cell_of
 from charjax.text.vocab import Vocab
 from charjax.unroll.precision import sum_type
 
@@ -84,7 +84,7 @@ def init_layers(
     key: jax.Array, spec: ModelSpec, input_size: int, initializers: Initializers
 ) -> tuple[Any, ...]:
     """Returns each layer's cell params, the lowest first."""
-    cell = cells.get(spec.cell)
+    cell = cell_of(spec)
     sizes = [input_size] + [spec.hidden_size] * (spec.num_layers - 1)
     return tuple(
         cell.init(jax.random.fold_in(key, i), size, spec.hidden_size, initializers)
@@ -99,12 +99,20 @@ def initial_carry(params: Params, batch_size: int) -> Carry:
 
 def zero_carries(spec: ModelSpec, batch_size: int, dtype: Any) -> Carry:
     """Returns the zero state of every layer in a floating-point type."""
-    cell = cells.get(spec.cell)
+    cell = cell_of(spec)
     # Arrays of their own for each layer, so that a jit can be given their memory.
     return tuple(
         cell.initial_carry(batch_size, spec.hidden_size, dtype)
         for _ in range(spec.num_layers)
     )
+
+
+def readout_weights(params: Params) -> jax.Array:
+    """Returns the read-out's `weights_HxV`; where it is tied, the embedding's."""
+    if params.readout_HxV is not None:
+        return params.readout_HxV
+    assert params.embedding_VxE is not None
+    return params.embedding_VxE.T
 
 
 def num_parameters(params: Params) -> dict[str, int]:

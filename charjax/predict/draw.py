@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from charjax import cells
 from charjax.devices import current_platform, jit_forward, num_shares, side_by_side
 from charjax.errors import ConfigError
-from charjax.model.forward import input_table, readout_weights, step
-from charjax.model.params import Params
+from charjax.model.forward import input_table, step
+from charjax.model.params import Params, readout_weights
+from charjax.model.spec import cell_of
 from charjax.predict.cut import Cut, without_unlikely
 from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
 from charjax.predict.scoring import read_text
@@ -163,7 +163,7 @@ def _find_kernel(
     params: Params, execution: Execution, num_texts: int
 ) -> DrawKernel | None:
     """Returns the compiled kernel to draw with, or None for JAX's own loop."""
-    cell, platform = cells.get(params.spec.cell), current_platform()
+    cell, platform = cell_of(params.spec), current_platform()
     choose.check(cell, execution, platform)
     if execution.unroll not in ("auto", "native"):
         return None

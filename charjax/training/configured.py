@@ -1,4 +1,4 @@
-"""The model, noise and execution that a configuration describes."""
+"""The model, noise, penalties and execution that a configuration describes."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,8 @@ import jax
 
 from charjax.config import SHAPE, Config
 from charjax.errors import ConfigError
-from charjax.model import ModelSpec, Noise, Params
+from charjax.model import ModelSpec, Noise, Params, Penalties
+from charjax.model.noise import check_noise
 from charjax.unroll import Execution
 
 
@@ -23,14 +24,30 @@ def model_spec(config: Config) -> ModelSpec:
     return ModelSpec(**{name: config.model[name] for name in SHAPE})
 
 
-def noise(config: Config) -> Noise:
+def noise(config: Config, params: Params) -> Noise:
     """Returns the noise of a training step.
 
     Args:
       config: a checked configuration.
+      params: the model.
+
+    Raises:
+      ConfigError: the model lacks a part that the noise changes.
     """
     fields = [field.name for field in dataclasses.fields(Noise)]
-    return Noise(**{name: config.model[name] for name in fields})
+    noise = Noise(**{name: config.model[name] for name in fields})
+    check_noise(params, noise)
+    return noise
+
+
+def penalties(config: Config) -> Penalties:
+    """Returns what a training step's objective has beside the loss.
+
+    Args:
+      config: a checked configuration.
+    """
+    fields = [field.name for field in dataclasses.fields(Penalties)]
+    return Penalties(**{name: config.model[name] for name in fields})
 
 
 def frozen(params: Params, names: str) -> Params | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from charjax import cells, checkpoint, devices, model
+from charjax import checkpoint, devices, model
 from charjax.text import Corpus, small_text_warning
 from charjax.training.configured import execution
 from charjax.training.log import Log
@@ -79,7 +79,7 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     )
     optimizer = config.optimizer
     yield f"optimizer {optimizer.name}, highest rate {optimizer.learning_rate:.1e}"
-    kernel = cells.get(spec.cell), execution(config), device.platform
+    kernel = model.cell_of(spec), execution(config), device.platform
     if line := choose.announce(*kernel):
         yield f"kernel    {line}"
     yield f"kernel    {choose.describe(*kernel)}"

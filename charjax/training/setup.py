@@ -20,7 +20,7 @@ from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import averages
 from charjax.training.averages import Averaging
-from charjax.training.configured import execution, frozen, model_spec, noise
+from charjax.training.configured import execution, frozen, model_spec, noise, penalties
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
 from charjax.training.step import (
@@ -255,7 +255,8 @@ def make_plan(
         steps_per_epoch=steps_per_epoch,
         reset_rate=train.reset_rate,
         averaging=averaging,
-        noise=noise(config),
+        noise=noise(config, params),
+        penalties=penalties(config),
         execution=execution(config),
     )
     return Plan(

@@ -11,7 +11,7 @@ from flax import struct
 
 from charjax.cells.base import Carry
 from charjax.devices import current_platform, training_options
-from charjax.model import Noise, Params, chunk_loss, initial_carry
+from charjax.model import Noise, Params, Penalties, chunk_loss, initial_carry
 from charjax.training.averages import Averages, Averaging
 from charjax.unroll import Execution
 
@@ -48,7 +48,7 @@ class Metrics(NamedTuple):
 
     Attributes:
       loss: mean loss of the chunk in nats a character, before the update.
-      grad_norm: norm of the gradient of that mean, before clipping.
+      grad_norm: norm of the gradient, before clipping.
     """
 
     loss: jax.Array
@@ -106,6 +106,7 @@ def make_train_step(
     reset_rate: float = 0.0,
     averaging: Averaging | None = None,
     noise: Noise | None = None,
+    penalties: Penalties | None = None,
     execution: Execution | None = None,
 ) -> TrainStep:
     """Returns `train_step(state, ids_BxL) -> (state, metrics)`, a pure function.
@@ -122,7 +123,8 @@ def make_train_step(
         Without resets the model never sees a zero state again, so that sampling,
         which starts from one, is out of distribution.
       averaging: what the state's averages are; the same as for `create_state`.
-      noise: dropout; none by default.
+      noise: the random changes of a step; none by default.
+      penalties: what the gradient is of beside the loss; nothing by default.
       execution: how the model runs.
 
     Returns:
@@ -153,15 +155,17 @@ def make_train_step(
         zero = initial_carry(state.params, x_TxB.shape[1])
         carry = jax.tree.map(partial(_select_lanes, is_reset_B), zero, state.carry)
 
-        def objective(params: Params) -> tuple[jax.Array, Carry]:
-            return chunk_loss(
-                params, x_TxB, y_TxB, carry, noise=noise, key=key, execution=execution
-            )
+        def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
+            read = chunk_loss(
+                params, x_TxB, y_TxB, carry,
+                noise=noise, key=key, penalties=penalties, execution=execution,
+            )  # fmt: skip
+            return read.objective, (read.nats, read.carry)
 
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
         value_and_grad = jax.value_and_grad(objective, has_aux=True)
-        (loss, carry), grads = value_and_grad(weights)
+        (_, (loss, carry)), grads = value_and_grad(weights)
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
         params: Any = optax.apply_updates(weights, updates)
         averages = state.averages

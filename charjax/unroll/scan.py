@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from charjax.cells.base import Carry, Cell, CellParams
 from charjax.unroll.execution import Execution
-from charjax.unroll.precision import cast, matmul_in, weight_gradient
+from charjax.unroll.precision import cast, matmul_in, sum_type, weight_gradient
 
 # For each weight that takes part in recurrent products, by its index among the leaves
 # of the params: one entry a product, in the order in which the step takes them.
@@ -54,6 +54,43 @@ def scan(
         carry, h_BxH = cell.step(params, carry, z_BxGH, matmul_in(execution.precision))
         return carry, h_BxH[None]
     return _scan(cell, execution.precision, params, carry, z_TxBxGH)
+
+
+def recurrent_weights(
+    cell: Cell, params: CellParams, input_size: int, hidden_size: int
+) -> frozenset[int]:
+    """Returns which leaves of the params, by index, are a cell's recurrent weights.
+
+    Those are the matrices that `cell.step` passes to `matmul` unchanged. Nothing is
+    computed.
+
+    Args:
+      cell: the cell.
+      params: its weights, or their shapes.
+      input_size: D.
+      hidden_size: H.
+
+    Example:
+      >>> import jax
+      >>> from charjax import cells
+      >>> gru = cells.get("gru_reset_before")
+      >>> params = gru.init(jax.random.key(0), 3, 4, cells.initializers("uniform"))
+      >>> [params._fields[i] for i in sorted(recurrent_weights(gru, params, 3, 4))]
+      ['recurrent_Hx2H', 'candidate_HxH']
+    """
+    leaves = jax.tree.leaves(params)
+    if not leaves:
+        return frozenset()
+    dtype = sum_type(jnp.result_type(*leaves))
+
+    def first_inputs(params: CellParams) -> tuple[Carry, Any]:
+        z_1x1xGH = cell.project(
+            params, jnp.zeros((1, 1, input_size), dtype), jnp.matmul
+        )
+        return cell.initial_carry(1, hidden_size, dtype), z_1x1xGH
+
+    carry, z_1x1xGH = jax.eval_shape(first_inputs, params)
+    return frozenset(_products(cell, "float32", params, carry, z_1x1xGH))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -73,6 +73,14 @@ def test_of_an_old_spec_only_the_shape_is_read(copy):
     assert_same(checkpoint.restore(copy, PARAMS, TRAINING), (PARAMS, TRAINING))
 
 
+def test_a_spec_without_zoneout_is_that_of_a_model_without(copy):
+    spec = checkpoint.read(copy).spec
+    del spec["zoneout"]
+    reseal(copy, spec=spec)
+    assert checkpoint.spec_of(checkpoint.read(copy)).zoneout == 0
+    assert_same(checkpoint.load(copy), PARAMS)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_unknown_field_of_a_spec_asks_for_an_upgrade(version, copy):
     spec = checkpoint.read(copy).spec | {"skip": True}

@@ -183,6 +183,8 @@ def test_each_step_dropout_differs_in_time_and_locked_dropout_does_not():
     Noise(dropout=0.5),
     Noise(dropout=0.5, dropout_mode="locked"),
     Noise(embedding_dropout=0.5),
+    Noise(character_dropout=0.5),
+    Noise(weight_dropout=0.5),
 ])  # fmt: skip
 def test_noise_is_drawn_from_its_key(noise):
     params = make(embedding_size=4)
@@ -229,6 +231,8 @@ def test_uniform_first_weights_fill_char_rnns_range():
     ({"cell": "lstmm"}, "model.cell must be one of .*got 'lstmm'.*Did you mean 'lstm'"),
     ({"hidden_size": 0}, "model.hidden_size must be at least 1; got 0"),
     ({"num_layers": 0}, "model.num_layers must be at least 1; got 0"),
+    ({"zoneout": 1}, r"model.zoneout must be in \[0, 1\); got 1. Try 0.1"),
+    ({"zoneout": "a"}, "model.zoneout must be in .*; got 'a'"),
     ({"tied": True}, "must equal model.hidden_size; got 0 and 128"),
 ])  # fmt: skip
 def test_a_spec_that_makes_no_sense_is_refused_in_one_line(fields, message):
@@ -242,6 +246,8 @@ def test_a_spec_that_makes_no_sense_is_refused_in_one_line(fields, message):
     (lambda: Noise(dropout=float("nan")), r"model.dropout must be in"),
     (lambda: Noise(dropout="x"), r"model.dropout must be in \[0, 1\); got 'x'"),
     (lambda: Noise(embedding_dropout=None), r"embedding_dropout must be in .*got None"),
+    (lambda: Noise(weight_dropout=1), r"weight_dropout must be in .* got 1. Try 0.5"),
+    (lambda: Noise(character_dropout=-1), "character_dropout must be in .*; got -1"),
     (lambda: Noise(dropout_mode="lock"), "dropout_mode must be one of .* got 'lock'"),
     (lambda: Execution(precision="float16"), "precision must be one of .*'float16'"),
     (lambda: Execution(unroll="fast"), "must be one of auto, scan, linear, native"),
@@ -259,6 +265,8 @@ def test_noise_and_execution_that_make_no_sense_are_refused(make_it, message):
     ({"noise": Noise(dropout=0.5)}, "noise must come with a key"),
     ({"noise": Noise(embedding_dropout=0.1), "key": jax.random.key(0)},
      "embedding_dropout must be 0 without an embedding; got 0.1"),
+    ({"noise": Noise(character_dropout=0.1), "key": jax.random.key(0)},
+     "character_dropout must be 0 without an embedding; got 0.1. Try"),
     ({"noise": 0.5}, "noise must be of type Noise; got 0.5. Try noise=charjax.Noise"),
     ({"noise": {}, "key": jax.random.key(0)}, "noise must be of type Noise; got {}"),
     ({"execution": "scan"}, "execution must be of type Execution; got 'scan'. Try"),

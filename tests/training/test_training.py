@@ -61,6 +61,24 @@ def test_a_stopped_and_continued_run_equals_the_whole_one_bit_for_bit(
     assert_same_end(run, whole)
 
 
+def test_a_run_with_every_noise_and_penalty_goes_on_to_the_same_end(folder):
+    fields = {
+        f"model__{name}": 0.1
+        for name in (
+            "embedding_dropout", "character_dropout", "weight_dropout", "zoneout",
+            "activation_penalty", "temporal_penalty", "label_smoothing",
+        )
+    }  # fmt: skip
+    fields |= {"model__embedding_size": 3, "train__max_steps": 12}
+    whole = quiet(make_config(folder, train__run_name="whole", **fields))
+    config = make_config(folder, **fields)
+    with pytest.raises(charjax.Stopped):
+        charjax.train(config, sinks=[StopAt(4)])
+    run = quiet(config)
+    assert_same_end(run, whole)
+    assert run.params.spec.zoneout == 0.1
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint_to_the_same_end(folder, whole):
     config = make_config(folder)
 
