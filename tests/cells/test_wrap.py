@@ -1,4 +1,4 @@
-"""Zoneout: against a loop, its expectation, over segments, beside all that runs cells."""
+"""Zoneout: against a loop, its expectation, over segments, beside what runs cells."""
 
 import itertools
 
