@@ -1,4 +1,4 @@
-"""`python -m benchmarks train|evaluate|sample|startup|prepare|memory [--quick]`.
+"""`python -m benchmarks WORK [--quick]`: speed beside peers, and what recipes reach.
 
 Ratios are a peer's time over charjax's (above 1: charjax is faster), medians over
 rounds in which the contenders take turns. PyTorch takes part where it is installed.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import processes, speed
+from benchmarks import processes, quality, speed
 
 WORK: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
     "train": speed.train,
@@ -22,6 +22,9 @@ WORK: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
     "startup": processes.startup,
     "prepare": processes.prepare,
     "memory": processes.memory,
+    "quality": quality.quality,
+    "defaults": quality.defaults,
+    "ablations": quality.ablations,
 }
 
 

@@ -50,6 +50,7 @@ def check_config(config: Config) -> Config:
     _check_segments(full)
     _check_embedding(full)
     _check_averages(full)
+    _check_rate(full)
     return full
 
 
@@ -237,6 +238,15 @@ def _check_averages(config: Config) -> None:
         raise ConfigError(
             f"the weights must have at most one average; got {' and '.join(names)}. "
             f"Try {names[0]} alone."
+        )
+
+
+def _check_rate(config: Config) -> None:
+    name = config.optimizer.name
+    if not config.optimizer.learning_rate and name in ("rmsprop", "sgd"):
+        raise ConfigError(
+            f"optimizer.learning_rate must be above 0 with optimizer.name={name}; got "
+            "0, which stands for a rate that suits muon and adam. Try 0.002."
         )
 
 

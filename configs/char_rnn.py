@@ -53,6 +53,7 @@ def get_config() -> Config:
     config.model.init = "uniform"
 
     config.optimizer.name = "rmsprop"
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.b2 = 0.95
     config.optimizer.schedule = "exponential"
     config.optimizer.warmup_steps = 0

@@ -81,21 +81,37 @@ def _add_train(add: Any, prog: str) -> None:
         f"fields: {', '.join(sorted(FREE))}.",
     )
     train.add_argument(
+        "--quiet", action="store_true", help="show only warnings and the result"
+    )
+    _add_config(train)
+
+    rate = add(
+        "lr",
+        "rate.show_rates",
+        "try rising learning rates for some steps, and suggest one",
+        usage="charjax lr [TEXT] [--config FILE.py|RECIPE] [--config.FIELD=VALUE ...]",
+        formatter_class=_wide,
+    )
+    rate.add_argument("--low", type=float, default=1e-4, help="the first rate [1e-4]")
+    rate.add_argument("--high", type=float, default=1.0, help="the last rate [1]")
+    rate.add_argument("--steps", type=int, default=300, help="steps to take [300]")
+    _add_config(rate)
+
+
+def _add_config(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
         "text",
         metavar="TEXT",
         nargs="?",
         help="a text file, a folder under data/, or a named data set: sets data.name",
     )
-    train.add_argument(
+    verb.add_argument(
         "--config",
         metavar="NAME",
         help="a config file, or a recipe (charjax recipes lists them)",
     )
-    train.add_argument(
-        "--quiet", action="store_true", help="show only warnings and the result"
-    )
     for group, about in GROUPS.items():
-        options = train.add_argument_group(f"{group}: {about}")
+        options = verb.add_argument_group(f"{group}: {about}")
         for field in (field for field in FIELDS if field.startswith(f"{group}.")):
             options.add_argument(
                 f"--config.{field}",

@@ -79,9 +79,10 @@ def _config_from(name: str) -> Config:
     """Returns what `get_config` of a config file returns, completed by the defaults.
 
     Args:
-      name: a path or a recipe; `FILE.py:WORD` hands a word to its `get_config`.
+      name: a path or a recipe; `FILE.py:WORD` hands a word to its `get_config`, and so
+        does `RECIPE:WORD`.
     """
-    match = re.fullmatch(r"(.*\.py):(.*)", name)
+    match = re.fullmatch(r"(.*\.py|\w+):(.*)", name)
     file, words = (match[1], [match[2]]) if match else (name, [])
     path = recipes.find(file)
     module = user_files.load(path, "--config")

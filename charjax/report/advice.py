@@ -12,6 +12,7 @@ _TRUSTED = 0.05  # nats; a larger uncertainty of the validation loss is reported
 
 # Learning rates commonly used for recurrent models, by optimizer.
 _USUAL_RATES = {
+    "muon": (1e-3, 0.3),
     "adamw": (1e-4, 3e-2),
     "adam": (1e-4, 3e-2),
     "rmsprop": (1e-4, 1e-2),

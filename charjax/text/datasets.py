@@ -18,6 +18,8 @@ TINYSHAKESPEARE_URL = (
     "data/tinyshakespeare/input.txt"
 )
 TINYSHAKESPEARE_BYTES = 1_115_394
+WARPEACE_URL = "https://cs.stanford.edu/people/karpathy/char-rnn/warpeace_input.txt"
+WARPEACE_BYTES = 3_258_246
 
 # Folders of the standard library that hold no code to learn from: tests, other
 # people's packages, and tables that a program has written.
@@ -42,7 +44,7 @@ def names() -> list[str]:
     """Returns the names of the data sets that `prepare` can make.
 
     >>> names()
-    ['python', 'shakespeare', 'tinyshakespeare']
+    ['python', 'shakespeare', 'tinyshakespeare', 'warpeace']
     """
     return sorted(_DATASETS)
 
@@ -142,11 +144,20 @@ def _make_shakespeare(folder: Path, say: Say) -> bytes:
 
 
 def _make_tinyshakespeare(folder: Path, say: Say) -> bytes:
+    del folder
+    return _fetch(TINYSHAKESPEARE_URL, TINYSHAKESPEARE_BYTES, say)
+
+
+def _make_warpeace(folder: Path, say: Say) -> bytes:
+    del folder
+    return _fetch(WARPEACE_URL, WARPEACE_BYTES, say)
+
+
+def _fetch(url: str, size: int, say: Say) -> bytes:
     from charjax.text import fetch
 
-    del folder
-    say(f"Fetching {TINYSHAKESPEARE_URL} (1.1 MB)")
-    return fetch.fetch_url(TINYSHAKESPEARE_URL, TINYSHAKESPEARE_BYTES)
+    say(f"Fetching {url} ({size / 1e6:.1f} MB)")
+    return fetch.fetch_url(url, size)
 
 
 def _make_python(folder: Path, say: Say) -> bytes:
@@ -194,6 +205,11 @@ _DATASETS = {
         _make_tinyshakespeare,
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
         f"placing the file from {TINYSHAKESPEARE_URL} at {{folder}}/{TEXT_NAME}",
+    ),
+    "warpeace": _Dataset(
+        _make_warpeace,
+        "fb66ba999dafe24017cdd59e04c56d385a9c8466993d374fd4c6f08b2142985e",
+        f"placing the file from {WARPEACE_URL} at {{folder}}/{TEXT_NAME}",
     ),
     "python": _Dataset(
         _make_python, None, f"placing any text at {{folder}}/{TEXT_NAME}"

@@ -1,4 +1,4 @@
-"""Averages of the weights over training steps, which often predict better than the last.
+"""Averages of the weights over steps: they often predict better than the last ones.
 
 Training goes on with its own weights; the averaged ones are validated, sampled from and
 saved as the model.
@@ -59,7 +59,7 @@ class Averaging:
         return Averages(jax.tree.map(jnp.copy, params), jnp.int32(self.first))
 
     def update(
-        self, averages: Averages, step: jax.Array, params: Params, opt_state: Any
+        self, averages: Averages, step: jax.Array, params: Any, opt_state: Any
     ) -> Averages:
         """Returns the average after a step.
 

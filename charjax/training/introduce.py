@@ -77,6 +77,8 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
         f"model     {spec.cell} {spec.num_layers} x {spec.hidden_size}, "
         f"{sum(parts.values()):,} parameters: {counts}"
     )
+    optimizer = config.optimizer
+    yield f"optimizer {optimizer.name}, highest rate {optimizer.learning_rate:.1e}"
     kernel = model.cell_of(spec), execution(config), device.platform
     if line := choose.announce(*kernel):
         yield f"kernel    {line}"

@@ -7,7 +7,6 @@ import optax
 import optax.contrib
 
 from charjax import cells
-from charjax.model import Params
 
 # The root mean square of an orthogonal update, as a share of the rate. Adam's updates
 # are of about that size, so both can take one rate.
@@ -64,8 +63,8 @@ def muon(
     return optax.GradientTransformation(init, update)
 
 
-def _by_gate(params: Params) -> Params:
-    """Returns the weights with the matrices of layers as `w_DxGxH`."""
+def _by_gate(params: Any) -> Any:
+    """Returns weights in a `Params` with the matrices of layers as `w_DxGxH`."""
     size = params.spec.hidden_size
 
     def split(w: jax.Array, reads_characters: bool) -> jax.Array:
@@ -79,7 +78,7 @@ def _by_gate(params: Params) -> Params:
     return params.replace(layers=tuple(layers))
 
 
-def _reads_characters(params: Params) -> Any:
+def _reads_characters(params: Any) -> Any:
     """Returns which weights of the first layer have a row for each character."""
     spec = params.spec
     if spec.embedding_size:
@@ -95,7 +94,7 @@ def _reads_characters(params: Params) -> Any:
     return jax.tree.map(lambda a, b: a.shape != b.shape, shapes(1), shapes(2))
 
 
-def _dimensions(params: Params) -> Any:
+def _dimensions(params: Any) -> Any:
     """Returns which axes of an array make a matrix; None for Adam's updates."""
     return jax.tree.map(
         lambda w: optax.contrib.MuonDimensionNumbers(0, 2) if w.ndim == 3 else None,

@@ -1,5 +1,6 @@
 """The optimiser and its learning-rate schedule, from a configuration."""
 
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,29 @@ import optax.contrib
 
 from charjax.config import Config
 from charjax.training.muon import muon
+
+
+def with_rate(config: Config) -> Config:
+    """Returns a configuration with a learning rate in place of zero.
+
+        rate = 0.02 sqrt(128 / H) sqrt(characters in an update / 2500)
+
+    An orthogonal update of a matrix with H rows changes its outputs in proportion to
+    sqrt(H) at one rate, and the noise in a gradient falls with the square root of the
+    number of characters. The factor was found by trying rates on several texts and
+    sizes (`benchmarks/README.md`).
+
+    Args:
+      config: a checked configuration with the shape of the model.
+    """
+    data, optimizer = config.data, config.optimizer
+    if optimizer.learning_rate:
+        return config
+    characters = data.batch_size * data.seq_length * optimizer.accumulate
+    rate = 0.02 * math.sqrt(128 / config.model.hidden_size * characters / 2500)
+    config = config.copy_and_resolve_references()
+    config.optimizer.learning_rate = float(f"{min(rate, 0.1):.2g}")
+    return config.lock()
 
 
 def make_schedule(

@@ -16,6 +16,7 @@ from charjax.training.configured import execution, model_spec
 from charjax.training.folder import Record, read_json_lines
 from charjax.training.log import Log
 from charjax.training.loop import Loop
+from charjax.training.optimizer import with_rate
 from charjax.training.saving import file_errors, owned
 from charjax.training.signals import StopRequest, stop_on_signals
 from charjax.training.sinks.console import console
@@ -92,7 +93,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
 
 def _train(config: Config, log: Log, stop: StopRequest) -> Run:
     with stop.at_once("stopped while starting"):
-        config = warm.resolve(config, log.note)
+        config = with_rate(warm.resolve(config, log.note))
         cell = cell_of(model_spec(config))
         choose.check(cell, execution(config), devices.current_platform())
         corpus = setup.open_text(config, log.note)

@@ -118,11 +118,19 @@ def open_text(config: Config, say: Say) -> Corpus:
     return open_corpus(folder, config.data.encoding, say=say)
 
 
-def begin(config: Config, corpus: Corpus) -> Start:
-    """Returns the start of a new run."""
+def begin(
+    config: Config, corpus: Corpus, schedule: optax.Schedule | None = None
+) -> Start:
+    """Returns the start of a new run.
+
+    Args:
+      config: the checked configuration.
+      corpus: the text.
+      schedule: the learning rate by step, in place of the configuration's.
+    """
     params = first_params(config, corpus.vocab)
     check_prime(config, params.vocab)
-    plan = make_plan(config, corpus, params)
+    plan = make_plan(config, corpus, params, schedule)
     progress = Progress(text_sha256=corpus.sha256)
     return Start(plan, first_state(plan, params), progress)
 
@@ -202,8 +210,19 @@ def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
     return Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
 
 
-def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
+def make_plan(
+    config: Config,
+    corpus: Corpus,
+    params: Params,
+    schedule: optax.Schedule | None = None,
+) -> Plan:
     """Returns the plan of a run.
+
+    Args:
+      config: the checked configuration.
+      corpus: the text.
+      params: the model.
+      schedule: the learning rate by step, in place of the configuration's.
 
     Raises:
       TextError: the text is too short for the batch shape.
@@ -221,7 +240,7 @@ def make_plan(config: Config, corpus: Corpus, params: Params) -> Plan:
     max_count = min(
         train.steps_per_dispatch, steps_per_epoch, eval_interval, total_steps
     )
-    schedule = make_schedule(
+    schedule = schedule or make_schedule(
         config.optimizer, steps_per_epoch=steps_per_epoch, total_steps=total_steps
     )
     optimizer = make_optimizer(

@@ -35,7 +35,7 @@ class TrainState(struct.PyTreeNode):
     opt_state: Any
     carry: Carry
     key: jax.Array
-    averages: Averages | None = None
+    averages: Averages | None
 
     @property
     def model(self) -> Params:
@@ -169,7 +169,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
         params: Any = optax.apply_updates(weights, updates)
         averages = state.averages
-        if averaging is not None:
+        if averages is not None and averaging is not None:
             averages = averaging.update(averages, state.step, params, opt_state)
         state = state.replace(
             step=state.step + 1,

@@ -1,4 +1,4 @@
-"""Zoneout: against a loop, its expectation, and beside all else that runs a cell."""
+"""Zoneout: against a loop, its expectation, over segments, beside what runs cells."""
 
 import itertools
 

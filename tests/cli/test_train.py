@@ -88,6 +88,8 @@ def test_a_word_after_a_colon_is_handed_to_get_config(folder):
         "def get_config(size):\n    return {'model': {'hidden_size': int(size)}}\n"
     )
     assert changed("--config=own.py:7") == {"model.hidden_size": 7}
+    assert changed("--config=warpeace:45k")["model.hidden_size"] == 45
+    assert changed("--config=warpeace") == changed("--config=warpeace:122k")
 
 
 def test_help_lists_every_field_with_its_default_and_help(capsys):

@@ -55,7 +55,7 @@ def test_an_unknown_data_set_is_an_error_with_the_nearest_and_the_list(root):
         with pytest.raises(MissingTextError, match=f"got {name!r}") as caught:
             prepare(name, root)
         message = str(caught.value)
-        assert "one of python, shakespeare, tinyshakespeare;" in message
+        assert "one of python, shakespeare, tinyshakespeare, warpeace;" in message
         assert ("Did you mean 'tinyshakespeare'?" in message) == has_near
         assert "\n" not in message
 

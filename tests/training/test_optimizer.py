@@ -1,11 +1,14 @@
 """Optimiser and schedule against char-rnn's update written out in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import charjax
 from charjax.config import default_config
+from charjax.training.configured import frozen
 from charjax.training.optimizer import make_optimizer, make_schedule
 from configs import char_rnn
 
@@ -96,3 +99,56 @@ def test_every_optimiser_goes_downhill(name):
     grad = jnp.array([[1.0, -2.0]])
     updates = one_update(grad, jnp.ones((1, 2)), name=name, weight_decay=0.0)
     assert np.all(np.sign(updates) == -np.sign(grad))
+
+
+def test_gradients_of_several_steps_make_one_update_of_their_mean():
+    params = jnp.ones((1, 2))
+    config = default_config().optimizer
+    config.update({"name": "sgd", "b1": 0.5, "grad_clip": 0.0, "accumulate": 3})
+    config.update({"schedule": "cosine", "warmup_steps": 0, "learning_rate": 0.5})
+    schedule = make_schedule(config, steps_per_epoch=1, total_steps=6)
+    optimizer = make_optimizer(config, schedule, seq_length=10)
+    state, w, moved = optimizer.init(params), params, []
+    grads = np.random.default_rng(0).normal(size=(6, 1, 2))
+    for grad in grads:
+        updates, state = optimizer.update(jnp.asarray(grad), state, w)
+        w = optax.apply_updates(w, updates)
+        moved.append(np.asarray(w))
+    first = 1 - 0.5 * grads[:3].mean(0)
+    momentum = 0.5 * grads[:3].mean(0) + grads[3:].mean(0)
+    np.testing.assert_array_equal(moved[:2], [params, params])
+    np.testing.assert_allclose(moved[2], first, rtol=1e-5)
+    # The rate is that of the fourth step, not of the second.
+    np.testing.assert_allclose(
+        moved[5], first - float(schedule(3)) * momentum, rtol=1e-5
+    )
+
+
+def model(**spec):
+    spec = charjax.ModelSpec(hidden_size=4, **spec)
+    return charjax.init(jax.random.key(0), spec, charjax.Vocab.of("abc"))
+
+
+def test_frozen_parts_stay_as_they_are_and_count_for_no_clipping():
+    params = model(embedding_size=3)
+    grads = jax.tree.map(jnp.ones_like, params)
+    is_frozen = frozen(params, "embedding, layer2")
+    config = default_config().optimizer
+    config.update({"name": "adamw", "weight_decay": 0.1, "warmup_steps": 0})
+    config.learning_rate = 0.01
+    updates = []
+    for clipped in (grads, grads.replace(embedding_VxE=1e6 * grads.embedding_VxE)):
+        schedule = make_schedule(config, steps_per_epoch=1, total_steps=6)
+        optimizer = make_optimizer(config, schedule, seq_length=10, is_frozen=is_frozen)
+        updates.append(optimizer.update(clipped, optimizer.init(params), params)[0])
+    jax.tree.map(np.testing.assert_array_equal, *updates)
+    for part in (updates[0].embedding_VxE, *updates[0].layers[1]):
+        np.testing.assert_array_equal(part, 0)
+    for part in (*updates[0].layers[0], updates[0].readout_HxV):
+        assert np.all(part != 0)
+
+
+@pytest.mark.parametrize("names", ["embedding", "layer3", "layer1,layer2,readout", ","])
+def test_parts_that_are_not_there_or_all_parts_cannot_be_frozen(names):
+    with pytest.raises(charjax.ConfigError, match=r"some of layer1,layer2,readout,"):
+        frozen(model(), names)

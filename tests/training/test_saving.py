@@ -35,13 +35,13 @@ def _shared_plans(monkeypatch):
     """Traces the training step once for all runs that take the same steps."""
     plain = setup.make_plan
 
-    def make_plan(config, corpus, params):
+    def make_plan(config, corpus, params, schedule=None):
         dicts = [config[group].to_dict() for group in ("model", "optimizer", "train")]
         for free in ("checkpoint_dir", "keep_best", "on_save_error", "print_every"):
             del dicts[-1][free]
         key = f"{dicts} {corpus.sha256}"
         if key not in PLANS:
-            PLANS[key] = plain(config, corpus, params)
+            PLANS[key] = plain(config, corpus, params, schedule)
         return dataclasses.replace(PLANS[key], config=config)
 
     monkeypatch.setattr(setup, "make_plan", make_plan)

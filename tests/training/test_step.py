@@ -100,8 +100,7 @@ class AveragedState(TrainState):
 def save(state, folder):
     return checkpoint.save(
         folder,
-        state.params,
-        setup.saved_fields(state),
+        *setup.saved_parts(state),
         step=int(state.step),
         epoch=0.0,
         loss=None,

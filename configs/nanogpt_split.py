@@ -1,0 +1,43 @@
+"""An LSTM on nanoGPT's split of tinyshakespeare, in three sizes of budget.
+
+    python launch.py --config configs/nanogpt_split.py:quick
+    python launch.py --config configs/nanogpt_split.py
+    python launch.py --config configs/nanogpt_split.py:large
+
+The first 90% of the text train, the last 10% validate, as in nanoGPT's
+`shakespeare_char`, whose transformer of 10.65 M parameters is published at 1.4697.
+"""
+
+from charjax.config import Config, default_config
+from charjax.errors import check_choice
+
+# By budget: units, dropout, epochs.
+_RECIPES = {
+    "quick": (256, 0.2, 5),
+    "small": (244, 0.3, 30),
+    "large": (512, 0.5, 20),
+}
+
+
+def get_config(budget: str = "small") -> Config:
+    """Returns the recipe of a budget: `quick`, `small` (the default) or `large`."""
+    check_choice("the budget after the colon", budget, tuple(_RECIPES))
+    size, dropout, epochs = _RECIPES[budget]
+    config = default_config()
+    config.train.run_name = f"nanogpt_split_{budget}"
+    config.data.name = "tinyshakespeare"
+    config.data.split = "contiguous"
+    config.data.train_frac = 0.9
+    config.data.val_frac = 0.1
+    config.data.batch_size = 32
+    config.data.seq_length = 100
+    config.data.random_offset = True
+
+    config.model.hidden_size = size
+    config.model.embedding_size = size
+    config.model.dropout_mode = "locked"
+    config.model.dropout = dropout
+    config.model.embedding_dropout = dropout
+
+    config.train.max_epochs = epochs
+    return config

@@ -1,0 +1,43 @@
+"""LSTMs on War and Peace at the sizes of Karpathy, Johnson and Fei-Fei (2015).
+
+    python launch.py --config configs/warpeace.py
+    python launch.py --config configs/warpeace.py:45k
+
+The text is read as bytes, in lanes of which 80% train, 10% validate and 10% test, in
+chunks of 100 x 100. The sizes are `45k`, `122k` (the default), `375k` and `1270k`: the
+most units of a two-layer LSTM with at most that many parameters.
+
+https://arxiv.org/abs/1506.02078
+"""
+
+from charjax.config import Config, default_config
+from charjax.errors import check_choice
+
+# By size: units, dropout, epochs.
+_RECIPES = {
+    "45k": (45, 0.0, 20),
+    "122k": (83, 0.0, 20),
+    "375k": (159, 0.0, 16),
+    "1270k": (307, 0.1, 10),
+}
+
+
+def get_config(size: str = "122k") -> Config:
+    """Returns the recipe of a size: `45k`, `122k`, `375k` or `1270k`."""
+    check_choice("the size after the colon", size, tuple(_RECIPES))
+    units, dropout, epochs = _RECIPES[size]
+    config = default_config()
+    config.train.run_name = f"warpeace_{size}"
+    config.data.name = "warpeace"
+    config.data.encoding = "bytes"
+    config.data.train_frac = 0.8
+    config.data.val_frac = 0.1
+    config.data.batch_size = 100
+    config.data.seq_length = 100
+
+    config.model.hidden_size = units
+    config.model.dropout_mode = "locked"
+    config.model.dropout = dropout
+
+    config.train.max_epochs = epochs
+    return config
