@@ -15,7 +15,7 @@ from charjax.units import Say
 
 _EXPLODED = 3.0  # the test ends at this many times the lowest loss
 _MEMORY = 0.9  # decay of the moving mean of the losses
-_BELOW = 3.0  # the suggestion is this factor below the rate of the lowest loss
+_BELOW = 6.0  # the suggestion is this factor below the rate of the lowest loss
 
 
 class RateTest(NamedTuple):
@@ -43,7 +43,7 @@ def find_rate(
     """Trains for some steps with a rate that rises by the same factor in each.
 
     The loss falls slowly while the rate is too low, then fast, and rises again once the
-    rate is too high. A third of the rate with the lowest loss is suggested. Nothing is
+    rate is too high. A sixth of the rate with the lowest loss is suggested. Nothing is
     written but the encoded text.
 
     Args:

@@ -19,7 +19,7 @@ def test_the_losses_are_those_of_steps_with_rising_rates(folder):
     found = find_rate(config, lowest=0.1, highest=10.0, num_steps=20, say=print)
     assert found.rates[0] == pytest.approx(0.1)
     assert found.rates[-1] == pytest.approx(10.0)
-    assert found.suggestion == pytest.approx(found.rates[found.losses.argmin()] / 3)
+    assert found.suggestion == pytest.approx(found.rates[found.losses.argmin()] / 6)
 
     # The same steps taken one by one: clipped gradient descent, written out.
     config = check_config(config)
