@@ -1,8 +1,9 @@
 """An LSTM on nanoGPT's split of tinyshakespeare, in three sizes of budget.
 
-    python launch.py --config configs/nanogpt_split.py:quick
     python launch.py --config configs/nanogpt_split.py
-    python launch.py --config configs/nanogpt_split.py:large
+    charjax train --config nanogpt_split
+    charjax train --config nanogpt_split:quick
+    charjax train --config nanogpt_split:large
 
 The first 90% of the text train, the last 10% validate, as in nanoGPT's
 `shakespeare_char`, whose transformer of 10.65 M parameters is published at 1.4697.

@@ -1,6 +1,7 @@
 """A larger LSTM on tinyshakespeare in char-rnn's lanes: the text of char_rnn.py.
 
 python launch.py --config configs/tinyshakespeare_best.py
+    charjax train --config tinyshakespeare_best
 """
 
 from charjax.config import Config, default_config

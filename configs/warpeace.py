@@ -1,7 +1,8 @@
 """LSTMs on War and Peace at the sizes of Karpathy, Johnson and Fei-Fei (2015).
 
     python launch.py --config configs/warpeace.py
-    python launch.py --config configs/warpeace.py:45k
+    charjax train --config warpeace
+    charjax train --config warpeace:45k
 
 The text is read as bytes, in lanes of which 80% train, 10% validate and 10% test, in
 chunks of 100 x 100. The sizes are `45k`, `122k` (the default), `375k` and `1270k`: the
