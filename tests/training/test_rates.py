@@ -15,6 +15,7 @@ from tests.training.runs import make_config
 
 def test_the_losses_are_those_of_steps_with_rising_rates(folder):
     config = make_config(folder, optimizer__name="sgd", optimizer__b1=0.0)
+    config.optimizer.learning_rate = 1.0  # does not matter here
     config.model.dropout = config.train.reset_rate = 0.0
     found = find_rate(config, lowest=0.1, highest=10.0, num_steps=20, say=print)
     assert found.rates[0] == pytest.approx(0.1)

@@ -167,7 +167,7 @@ def test_a_changed_text_is_another_run(folder):
 
 def test_init_from_takes_weights_and_model_from_the_checkpoint(folder, whole):
     fields = {"model__cell": "gru", "model__hidden_size": 99, "model__dropout": 0.5}
-    fields |= {"optimizer__learning_rate": 0.0, "train__max_steps": 4}
+    fields |= {"optimizer__learning_rate": 1e-30, "train__max_steps": 4}
     run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
     assert run.params.spec.cell == "lstm"
     assert run.params.spec.hidden_size == 8
@@ -201,7 +201,7 @@ def test_init_from_names_the_characters_that_do_not_fit(folder, whole):
 
 def test_init_from_takes_a_text_that_lacks_some_of_the_models_characters(folder, whole):
     (folder / "text" / "input.txt").write_text(TEXT.replace("z", "y"))
-    fields = {"optimizer__learning_rate": 0.0, "train__max_steps": 4}
+    fields = {"optimizer__learning_rate": 1e-30, "train__max_steps": 4}
     run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
     assert run.params.vocab == whole.params.vocab
     # The untouched model still reads the text well, so its ids are the model's own.
@@ -223,7 +223,7 @@ def test_a_split_recoded_to_ids_beyond_its_own_type_is_evaluated_as_it_is(folder
 def test_extend_vocab_adds_rows_and_leaves_the_old_ones(folder, whole):
     (folder / "text" / "input.txt").write_text("ÄÖ" + TEXT)
     fields = {"train__extend_vocab": True, "train__max_steps": 1}
-    fields |= {"optimizer__learning_rate": 0.0}
+    fields |= {"optimizer__learning_rate": 1e-30}
     run = quiet(make_config(folder, train__init_from=str(whole.path), **fields))
     old, new = whole.params, run.params
     assert new.vocab.symbols == old.vocab.symbols + "ÄÖ"
@@ -273,7 +273,7 @@ def test_an_explosion_is_judged_by_the_running_median_and_must_last():
 
 
 def test_patience_ends_a_run_that_no_longer_improves(folder):
-    fields = {"optimizer__learning_rate": 0.0, "train__max_epochs": 9}
+    fields = {"optimizer__learning_rate": 1e-30, "train__max_epochs": 9}
     run = quiet(make_config(folder, train__patience=2, **fields))
     assert sum(r["kind"] == "val" for r in run.history) == 3
 
