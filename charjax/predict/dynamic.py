@@ -27,7 +27,7 @@ from charjax.model.forward import forward
 from charjax.model.loss import mean_nats
 from charjax.model.params import Params, initial_carry
 from charjax.predict.dynamic_rule import Anchor, DynamicRule, anchor_of, moved
-from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
+from charjax.predict.predictor import ModelPredictor, Predictor
 from charjax.text.vocab import Vocab
 from charjax.unroll.execution import Execution
 
@@ -129,13 +129,12 @@ class Dynamic:
         return DynamicState(params, carry, rest_NxB), log_probs_TxBxV
 
     def frozen(self, state: DynamicState) -> tuple[Predictor, Any]:
-        """Returns what predicts the same from a state on but learns no more.
+        """Returns what goes on from a state without learning, and its own state.
 
-        Returns:
-          A predictor and its state. For one text it is the model with the weights that
-          the text has left.
+        For one text it is the model that the text has left, as a `ModelPredictor`. The
+        weights of several texts differ, so for these it is this with a rate of 0.
         """
-        if state.ids_NxB.shape[1] > 1:
+        if state.ids_NxB.shape[1] != 1:
             rule = dataclasses.replace(self.rule, rate=0.0)
             return dataclasses.replace(self, rule=rule), state
         params = _first(state.params)
@@ -283,7 +282,7 @@ def _read_chunks(
 
 
 def _each_text(function: Any, *trees: Any) -> Any:
-    """Returns `jax.vmap(function)(*trees)`; one text goes without it, which is faster."""
+    """Returns `jax.vmap(function)(*trees)`, without the vmap for a single text."""
     if len(jax.tree.leaves(trees)[0]) > 1:
         return jax.vmap(function)(*trees)
     first = jax.tree.map(lambda x_B: x_B[0], trees)

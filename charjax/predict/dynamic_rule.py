@@ -17,7 +17,7 @@ _RATES = {"rms": 3e-4, "sgd": 0.1}
 
 @dataclasses.dataclass(frozen=True)
 class DynamicRule:
-    """How a model learns while it reads. The equations are in `charjax.predict.dynamic`.
+    """How a model learns while it reads (see `charjax.predict.dynamic`).
 
     Attributes:
       rule: `'rms'`, which scales steps by the gradients of the training text, or

@@ -28,6 +28,10 @@ class Predictor(Protocol):
     `charjax.score`, `sample`, `stream`, `next_chars` and `evaluate` take one in place
     of a model. A predictor does not know which of them uses it.
 
+    One that learns from what it reads also has `frozen(state) -> (predictor, state)`,
+    which goes on from a state without learning: `sample` and `stream` call it after the
+    prime, so that a predictor does not learn from its own text.
+
     Example:
       >>> import charjax, numpy as np
       >>> class Uniform:
