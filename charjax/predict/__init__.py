@@ -4,7 +4,7 @@ from charjax.predict.dynamic import Dynamic, dynamic_step
 from charjax.predict.dynamic_rule import DynamicRule
 from charjax.predict.evaluation import evaluate
 from charjax.predict.ngram import NGram
-from charjax.predict.predictor import ModelPredictor, Predictor, predictor_of
+from charjax.predict.predictor import Learner, ModelPredictor, Predictor, predictor_of
 from charjax.predict.sampling import sample, stream
 from charjax.predict.scoring import Score, next_chars, score
 from charjax.predict.statistics import gather_statistics
@@ -12,6 +12,7 @@ from charjax.predict.statistics import gather_statistics
 __all__ = [
     "Dynamic",
     "DynamicRule",
+    "Learner",
     "ModelPredictor",
     "NGram",
     "Predictor",

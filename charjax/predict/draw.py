@@ -25,7 +25,7 @@ from charjax.model.forward import input_table, readout_weights, step
 from charjax.model.params import Params
 from charjax.predict.cut import Cut, without_unlikely
 from charjax.predict.dynamic import Dynamic
-from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
+from charjax.predict.predictor import Learner, ModelPredictor, ModelState, Predictor
 from charjax.predict.scoring import read_text
 from charjax.unroll import choose
 from charjax.unroll.execution import Execution
@@ -70,10 +70,9 @@ def draw(
     if isinstance(predictor, ModelPredictor | Dynamic):
         state, _ = read_text(predictor, request.prime_ids)  # once for all texts
         if isinstance(predictor, Dynamic):
-            model, state = predictor.frozen(state)
-        else:
-            model = predictor
-        yield from _draw_from_model(model, state, request, num_texts)
+            predictor, state = predictor.frozen(state)
+        assert isinstance(predictor, ModelPredictor)
+        yield from _draw_from_model(predictor, state, request, num_texts)
     else:
         yield from _draw_from_any(predictor, request, num_texts)
 
@@ -114,7 +113,7 @@ def _draw_from_any(
         state, log_probs_TxBxV = predictor.read(state, ids_TxB)
         logits_BxV = np.asarray(log_probs_TxBxV)[-1]
         _refuse_nan(logits_BxV)
-    if hasattr(predictor, "frozen"):  # it does not learn from what it writes itself
+    if isinstance(predictor, Learner):  # it does not learn from what it writes itself
         predictor, state = predictor.frozen(state)
     pieces = _pieces(request, num_texts, logits_BxV.shape[1])
     for positions_P, count, temperature in pieces:

@@ -63,6 +63,7 @@ class Dynamic:
       stats: what `gather_statistics` returned; the rule `'sgd'` needs none.
       rule: how it learns.
       execution: how it runs.
+      anchor: the rule as `dynamic_step` takes it.
 
     Raises:
       ConfigError: the rule needs statistics, or those given are of another model.
@@ -82,11 +83,12 @@ class Dynamic:
     stats: Params | None = None
     rule: DynamicRule = DynamicRule()  # noqa: RUF009  # frozen
     execution: Execution | None = None
+    anchor: Anchor = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "execution", Execution.of(self.execution))
+        Execution.of(self.execution)
         anchor = anchor_of(self.params, self.stats, self.rule)
-        object.__setattr__(self, "_anchor", anchor)
+        object.__setattr__(self, "anchor", anchor)
 
     @property
     def vocab(self) -> Vocab:
@@ -118,13 +120,13 @@ class Dynamic:
             ids_SxB = np.zeros(((most + 1) * k, B), np.int32)
             ids_SxB[: len(piece)] = piece
             params, carry, log_probs_SxBxV = _read_chunks(
-                *(self._anchor, params, carry, ids_SxB, count),
+                *(self.anchor, params, carry, ids_SxB, count),
                 chunk_length=k,
-                learns=self.rule.rate > 0,
-                execution=self.execution,
+                learns=self.rule.step_size > 0,
+                execution=Execution.of(self.execution),
             )
             parts.append(np.asarray(log_probs_SxBxV)[: min(L - first, most * k)])
-        rest_NxB = ids_LxB[first + count * k :]
+        rest_NxB = ids_LxB[(L - 1) // k * k :]
         log_probs_TxBxV = np.concatenate(parts)[len(ids_NxB) :]
         return DynamicState(params, carry, rest_NxB), log_probs_TxBxV
 

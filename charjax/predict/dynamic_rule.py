@@ -34,7 +34,7 @@ class DynamicRule:
 
     Example:
       >>> from charjax import DynamicRule
-      >>> DynamicRule(chunk_length=10).rate
+      >>> DynamicRule(chunk_length=10).step_size
       0.0003
     """
 
@@ -53,11 +53,14 @@ class DynamicRule:
                 f"chunk_length must be an integer of 1 or more; got {length!r:.60}. "
                 "Try 20."
             )
-        if self.rate is None:
-            object.__setattr__(self, "rate", _RATES[self.rule])
-        _check_number("rate", self.rate, math.inf, _RATES[self.rule])
+        _check_number("rate", self.step_size, math.inf, _RATES[self.rule])
         _check_number("decay", self.decay, 1, 1e-3)
         _check_number("epsilon", self.epsilon, math.inf, 0.1)
+
+    @property
+    def step_size(self) -> float:
+        """The rate, or the one that suits the rule."""
+        return _RATES[self.rule] if self.rate is None else self.rate
 
 
 class Anchor(NamedTuple):
@@ -99,11 +102,11 @@ def anchor_of(params: Params, stats: Params | None, rule: DynamicRule) -> Anchor
     check_type("params", params, Params, "charjax.load(PATH)")
     check_type("rule", rule, DynamicRule, "rule=charjax.DynamicRule()")
     if rule.rule == "sgd":
-        numbers_ = rule.rate, rule.decay, 0.0
-        return Anchor(params, None, *map(_scalar, numbers_))
+        scalars = rule.step_size, rule.decay, 0.0
+        return Anchor(params, None, *map(_scalar, scalars))
     mean = _mean(_checked_stats(params, stats))
-    numbers_ = rule.rate, rule.decay / mean, rule.epsilon * mean
-    return Anchor(params, stats, *map(_scalar, numbers_))
+    scalars = rule.step_size, rule.decay / mean, rule.epsilon * mean
+    return Anchor(params, stats, *map(_scalar, scalars))
 
 
 def moved(params: Params, gradient: Params, anchor: Anchor) -> Params:

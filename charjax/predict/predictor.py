@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,6 @@ class Predictor(Protocol):
 
     `charjax.score`, `sample`, `stream`, `next_chars` and `evaluate` take one in place
     of a model. A predictor does not know which of them uses it.
-
-    One that learns from what it reads also has `frozen(state) -> (predictor, state)`,
-    which goes on from a state without learning: `sample` and `stream` call it after the
-    prime, so that a predictor does not learn from its own text.
 
     Example:
       >>> import charjax, numpy as np
@@ -62,6 +58,19 @@ class Predictor(Protocol):
         `log_probs[t]` is the distribution over the character after `ids[t]`, in nats,
         and depends on no later character. T is 1 or more.
         """
+        ...
+
+
+@runtime_checkable
+class Learner(Predictor, Protocol):
+    """A predictor that learns from the text it reads.
+
+    `charjax.sample` and `stream` freeze it after the prime: it does not learn from the
+    text that it writes itself.
+    """
+
+    def frozen(self, state: Any) -> tuple[Predictor, Any]:
+        """Returns what goes on from a state without learning, and its own state."""
         ...
 
 
