@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         sample,
         score,
         stream,
+        tune_dynamic,
     )
     from charjax.text.novelty import novel_share
     from charjax.text.vocab import Vocab
@@ -73,6 +74,7 @@ _HOMES = {
     "sample": "predict",
     "score": "predict",
     "stream": "predict",
+    "tune_dynamic": "predict.tuning",
     "novel_share": "text.novelty",
     "Vocab": "text.vocab",
     "Run": "training",
@@ -120,6 +122,7 @@ __all__ = [
     "score",
     "stream",
     "train",
+    "tune_dynamic",
 ]
 
 

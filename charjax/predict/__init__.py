@@ -8,6 +8,7 @@ from charjax.predict.predictor import Learner, ModelPredictor, Predictor, predic
 from charjax.predict.sampling import sample, stream
 from charjax.predict.scoring import Score, next_chars, score
 from charjax.predict.statistics import gather_statistics
+from charjax.predict.tuning import tune_dynamic
 
 __all__ = [
     "Dynamic",
@@ -25,4 +26,5 @@ __all__ = [
     "sample",
     "score",
     "stream",
+    "tune_dynamic",
 ]
