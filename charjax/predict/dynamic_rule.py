@@ -144,13 +144,12 @@ def _checked_stats(params: Params, stats: Any) -> Params:
             "the rule 'rms' must have statistics; got none. Try stats=charjax."
             "gather_statistics(params, ids) on training text, or DynamicRule('sgd')."
         )
-    expected, got = map(jax.tree_util.tree_leaves_with_path, (params, stats))
-    for (path, w), (_, r) in zip(expected, got, strict=False):
-        if w.shape != r.shape:
-            name = jax.tree_util.keystr(path)
+    expected, got = map(_shapes, (params, stats))
+    for name, shape in expected.items():
+        if name in got and shape != got[name]:
             raise ConfigError(
-                f"stats{name} must have the shape of the weights, {w.shape}; got "
-                f"{r.shape}. Try charjax.gather_statistics(params, ids)."
+                f"stats{name} must have the shape of the weights, {shape}; got "
+                f"{got[name]}. Try charjax.gather_statistics(params, ids)."
             )
     if jax.tree.structure(params) != jax.tree.structure(stats):
         raise ConfigError(
@@ -158,6 +157,11 @@ def _checked_stats(params: Params, stats: Any) -> Params:
             "charjax.gather_statistics(params, ids)."
         )
     return stats
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
 
 
 def _mean(stats: Params) -> float:
