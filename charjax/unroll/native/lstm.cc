@@ -260,7 +260,7 @@ void RowProducts(float* __restrict y, const float* w, const float* x, int64_t ro
 }
 
 // Forward for a batch of one. Each weight takes part in one product a step, so packing
-// them would cost as much as several steps.
+// them would cost as much as several steps. Sums are in another order than in a batch.
 void ForwardOne(const float* z, const float* u, const float* c, const float* h,
                 int64_t steps, int64_t hidden, float* gates, float* cs, float* hs) {
   const FlushDenormals flush;
