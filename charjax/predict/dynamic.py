@@ -27,12 +27,9 @@ from charjax.model.forward import forward
 from charjax.model.loss import mean_nats
 from charjax.model.params import Params, initial_carry
 from charjax.predict.dynamic_rule import Anchor, DynamicRule, anchor_of, moved
-from charjax.predict.predictor import ModelPredictor, Predictor
+from charjax.predict.predictor import ModelPredictor, Predictor, piece_size
 from charjax.text.vocab import Vocab
 from charjax.unroll.execution import Execution
-
-_PIECE = 1 << 10  # characters read in one call of a compiled function
-_LOG_PROBS = 1 << 22  # and at most this many log-probabilities of them
 
 
 class DynamicState(NamedTuple):
@@ -110,8 +107,8 @@ class Dynamic:
         """
         params, carry, ids_NxB = state
         ids_LxB = np.concatenate([ids_NxB, np.asarray(ids_TxB, np.int32)])
-        (L, B), V, k = ids_LxB.shape, len(self.vocab), self.rule.chunk_length
-        most = max(1, min(_PIECE, _LOG_PROBS // (B * V)) // k)  # chunks of a piece
+        (L, B), k = ids_LxB.shape, self.rule.chunk_length
+        most = max(1, piece_size(B, len(self.vocab)) // k)  # chunks of a piece
         parts = []
         for first in range(0, L, most * k):
             # The chunks that a known character follows are learned from.
@@ -185,7 +182,10 @@ def dynamic_step(
       (4, 8)
     """
     gradient, carry, log_probs_TxV = gradient_of(params, carry, x_T, y_T, execution)
-    return moved(params, gradient, anchor), carry, log_probs_TxV
+    # Without a barrier XLA would compute what the rule makes of the anchor before a loop
+    # over chunks, and in the loop read more arrays as large as the model.
+    now = jax.lax.optimization_barrier((params, gradient, anchor))
+    return moved(*now), carry, log_probs_TxV
 
 
 def gradient_of(
@@ -268,10 +268,8 @@ def _read_chunks(
         def learn_one(params: Params, carry: Carry, ids_T: jax.Array) -> Any:
             if not learns:
                 return read_one(params, carry, ids_T[:-1])
-            # Without a barrier XLA computes what the rule makes of the anchor before
-            # the loop, and reads more and larger arrays in each step.
-            now, _ = jax.lax.optimization_barrier((anchor, i))
-            return dynamic_step(params, carry, ids_T[:-1], ids_T[1:], now, execution)
+            x_T, y_T = ids_T[:-1], ids_T[1:]
+            return dynamic_step(params, carry, x_T, y_T, anchor, execution)
 
         params, carry, chunk_BxTxV = _each_text(
             learn_one, params, carry, at(i, chunk_length + 1)

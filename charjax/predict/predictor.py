@@ -117,7 +117,7 @@ class ModelPredictor:
         """
         (T, B), V = ids_TxB.shape, len(self.vocab)
         log_probs = np.empty((T, B, V), state.logits_BxV.dtype)
-        size = max(1, min(_PIECE, _LOG_PROBS // (B * V)))
+        size = piece_size(B, V)
         for first in range(0, T, size):
             piece = ids_TxB[first : first + size]
             ids_PxB = np.zeros((size, B), np.int32)
@@ -128,6 +128,15 @@ class ModelPredictor:
             where = slice(first, first + len(piece))
             log_probs[where] = np.asarray(log_probs_PxBxV)[: len(piece)]
         return state, log_probs
+
+
+def piece_size(batch_size: int, num_symbols: int) -> int:
+    """Returns how many characters of each text go through a compiled function at once.
+
+    >>> piece_size(1, 65)
+    1024
+    """
+    return max(1, min(_PIECE, _LOG_PROBS // (batch_size * num_symbols)))
 
 
 def predictor_of(
