@@ -182,8 +182,8 @@ def dynamic_step(
       (4, 8)
     """
     gradient, carry, log_probs_TxV = gradient_of(params, carry, x_T, y_T, execution)
-    # Without a barrier XLA would compute what the rule makes of the anchor before a loop
-    # over chunks, and in the loop read more arrays as large as the model.
+    # Without a barrier XLA computes what the rule makes of the anchor before a loop
+    # over chunks, and in the loop reads more arrays as large as the model.
     now = jax.lax.optimization_barrier((params, gradient, anchor))
     return moved(*now), carry, log_probs_TxV
 
