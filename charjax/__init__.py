@@ -30,13 +30,17 @@ if TYPE_CHECKING:
         num_parameters,
     )
     from charjax.predict import (
+        Dynamic,
+        DynamicRule,
         NGram,
         Predictor,
         evaluate,
+        gather_statistics,
         next_chars,
         sample,
         score,
         stream,
+        tune_dynamic,
     )
     from charjax.text.novelty import novel_share
     from charjax.text.vocab import Vocab
@@ -60,13 +64,17 @@ _HOMES = {
     "initial_carry": "model",
     "loss": "model",
     "num_parameters": "model",
+    "Dynamic": "predict.dynamic",
+    "DynamicRule": "predict.dynamic_rule",
     "NGram": "predict.ngram",
     "Predictor": "predict",
     "evaluate": "predict",
+    "gather_statistics": "predict.statistics",
     "next_chars": "predict",
     "sample": "predict",
     "score": "predict",
     "stream": "predict",
+    "tune_dynamic": "predict.tuning",
     "novel_share": "text.novelty",
     "Vocab": "text.vocab",
     "Run": "training",
@@ -80,6 +88,8 @@ __all__ = [
     "CharjaxError",
     "CheckpointError",
     "ConfigError",
+    "Dynamic",
+    "DynamicRule",
     "Execution",
     "MissingTextError",
     "ModelSpec",
@@ -100,6 +110,7 @@ __all__ = [
     "evaluate",
     "find_units",
     "gate_saturation",
+    "gather_statistics",
     "init",
     "initial_carry",
     "load",
@@ -111,6 +122,7 @@ __all__ = [
     "score",
     "stream",
     "train",
+    "tune_dynamic",
 ]
 
 

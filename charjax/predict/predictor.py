@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +61,19 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
+class Learner(Predictor, Protocol):
+    """A predictor that learns from the text it reads.
+
+    `charjax.sample` and `stream` freeze it after the prime: it does not learn from the
+    text that it writes itself.
+    """
+
+    def frozen(self, state: Any) -> tuple[Predictor, Any]:
+        """Returns what goes on from a state without learning, and its own state."""
+        ...
+
+
 class ModelState(NamedTuple):
     """What a model has made of the texts it has read.
 
@@ -104,7 +117,7 @@ class ModelPredictor:
         """
         (T, B), V = ids_TxB.shape, len(self.vocab)
         log_probs = np.empty((T, B, V), state.logits_BxV.dtype)
-        size = max(1, min(_PIECE, _LOG_PROBS // (B * V)))
+        size = piece_size(B, V)
         for first in range(0, T, size):
             piece = ids_TxB[first : first + size]
             ids_PxB = np.zeros((size, B), np.int32)
@@ -115,6 +128,15 @@ class ModelPredictor:
             where = slice(first, first + len(piece))
             log_probs[where] = np.asarray(log_probs_PxBxV)[: len(piece)]
         return state, log_probs
+
+
+def piece_size(batch_size: int, num_symbols: int) -> int:
+    """Returns how many characters of each text go through a compiled function at once.
+
+    >>> piece_size(1, 65)
+    1024
+    """
+    return max(1, min(_PIECE, _LOG_PROBS // (batch_size * num_symbols)))
 
 
 def predictor_of(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charjax
-from charjax import ConfigError, Execution, NGram
+from charjax import ConfigError, Dynamic, DynamicRule, Execution, NGram
 from charjax.predict.evaluation import chunk_losses
 from charjax.predict.predictor import ModelPredictor
 from charjax.text.streams import split_corpus
@@ -45,6 +45,10 @@ PREDICTORS = {
     "lstm": model_predictor(),
     "gru": model_predictor(cell="gru", embedding_size=3),
     "ngram": NGram.fit(IDS, VOCAB, order=4),
+    "dynamic": Dynamic(
+        make(cell="gru", num_layers=1),
+        rule=DynamicRule("sgd", chunk_length=3, rate=0.05),
+    ),
 }
 each_predictor = pytest.mark.parametrize("name", PREDICTORS)
 
