@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         num_parameters,
     )
     from charjax.predict import (
+        AdaptiveNGram,
         NGram,
         Predictor,
         evaluate,
@@ -60,6 +61,7 @@ _HOMES = {
     "initial_carry": "model",
     "loss": "model",
     "num_parameters": "model",
+    "AdaptiveNGram": "predict",
     "NGram": "predict.ngram",
     "Predictor": "predict",
     "evaluate": "predict",
@@ -76,6 +78,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptiveNGram",
     "BusyError",
     "CharjaxError",
     "CheckpointError",

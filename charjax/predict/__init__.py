@@ -1,5 +1,6 @@
 """What anything that predicts the next character can do: score texts and write them."""
 
+from charjax.predict.adaptive import AdaptiveNGram
 from charjax.predict.evaluation import evaluate
 from charjax.predict.ngram import NGram
 from charjax.predict.predictor import ModelPredictor, Predictor, predictor_of
@@ -7,6 +8,7 @@ from charjax.predict.sampling import sample, stream
 from charjax.predict.scoring import Score, next_chars, score
 
 __all__ = [
+    "AdaptiveNGram",
     "ModelPredictor",
     "NGram",
     "Predictor",
