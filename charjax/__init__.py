@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     )
     from charjax.predict import (
         AdaptiveNGram,
+        Ensemble,
+        Mixture,
         NGram,
         Predictor,
         evaluate,
@@ -62,6 +64,8 @@ _HOMES = {
     "loss": "model",
     "num_parameters": "model",
     "AdaptiveNGram": "predict",
+    "Ensemble": "predict",
+    "Mixture": "predict",
     "NGram": "predict.ngram",
     "Predictor": "predict",
     "evaluate": "predict",
@@ -83,8 +87,10 @@ __all__ = [
     "CharjaxError",
     "CheckpointError",
     "ConfigError",
+    "Ensemble",
     "Execution",
     "MissingTextError",
+    "Mixture",
     "ModelSpec",
     "NGram",
     "Noise",
