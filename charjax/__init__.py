@@ -31,15 +31,19 @@ if TYPE_CHECKING:
     )
     from charjax.predict import (
         AdaptiveNGram,
+        Dynamic,
+        DynamicRule,
         Ensemble,
         Mixture,
         NGram,
         Predictor,
         evaluate,
+        gather_statistics,
         next_chars,
         sample,
         score,
         stream,
+        tune_dynamic,
     )
     from charjax.text.novelty import novel_share
     from charjax.text.vocab import Vocab
@@ -66,13 +70,17 @@ _HOMES = {
     "AdaptiveNGram": "predict",
     "Ensemble": "predict",
     "Mixture": "predict",
+    "Dynamic": "predict.dynamic",
+    "DynamicRule": "predict.dynamic_rule",
     "NGram": "predict.ngram",
     "Predictor": "predict",
     "evaluate": "predict",
+    "gather_statistics": "predict.statistics",
     "next_chars": "predict",
     "sample": "predict",
     "score": "predict",
     "stream": "predict",
+    "tune_dynamic": "predict.tuning",
     "novel_share": "text.novelty",
     "Vocab": "text.vocab",
     "Run": "training",
@@ -87,6 +95,8 @@ __all__ = [
     "CharjaxError",
     "CheckpointError",
     "ConfigError",
+    "Dynamic",
+    "DynamicRule",
     "Ensemble",
     "Execution",
     "MissingTextError",
@@ -109,6 +119,7 @@ __all__ = [
     "evaluate",
     "find_units",
     "gate_saturation",
+    "gather_statistics",
     "init",
     "initial_carry",
     "load",
@@ -120,6 +131,7 @@ __all__ = [
     "score",
     "stream",
     "train",
+    "tune_dynamic",
 ]
 
 

@@ -4,6 +4,7 @@
       lm_lstm_epoch0.95_2.0681/           a checkpoint: its cell, epoch and loss
         checkpoint.json                   the `Manifest`, sealed by a sha256 of itself
         arrays/params, arrays/training    Orbax: the weights; what training needs beside
+        dynamic.stats                     what was computed from it (see `derived`)
       .tmp-PID-NAME/                      being written or deleted; `sweep` clears it
       .damaged-NAME/                      damaged, and set aside by its own run
 
@@ -16,6 +17,7 @@ like any other, and never deleted.
 """
 
 from charjax.checkpoint.choosing import CHOICES, find, listing
+from charjax.checkpoint.derived import load_derived, save_derived
 from charjax.checkpoint.files import ARRAYS, GROUPS, StrPath
 from charjax.checkpoint.finding import Entry
 from charjax.checkpoint.formats import FORMAT, SPEC_FIELDS
@@ -40,10 +42,12 @@ __all__ = [
     "find",
     "listing",
     "load",
+    "load_derived",
     "prune",
     "read",
     "restore",
     "save",
+    "save_derived",
     "set_aside",
     "spec_of",
     "sweep",

@@ -132,6 +132,9 @@ def _add_model_verbs(add: Any) -> None:
     sample.add_argument("--greedy", action="store_true", help="always the likeliest")
     sample.add_argument("--top-k", type=int, default=0, help="0: off")
     sample.add_argument("--top-p", type=float, default=1.0, help="1: off")
+    sample.add_argument(
+        "--dynamic", action="store_true", help="let the model learn from the prime"
+    )
     _add_on_unknown(sample)
 
     next_ = add(

@@ -10,6 +10,7 @@ from charjax.cli.output import warn
 from charjax.devices import current_platform, keep_compilations
 from charjax.errors import MissingTextError, TextError
 from charjax.model import Params
+from charjax.predict import Dynamic
 from charjax.unroll import Execution, choose
 
 
@@ -17,10 +18,24 @@ def load_model(args: argparse.Namespace) -> Params:
     """Returns the model that the arguments name, ready to be run."""
     keep_compilations(warn)
     params = load(args.path, args.which, fallback=args.fallback)
+    _announce(params)
+    return params
+
+
+def load_dynamic(args: argparse.Namespace) -> Dynamic:
+    """Returns the model that the arguments name, ready to learn while it reads."""
+    from charjax.report import dynamic_for  # only here: it takes a while to import
+
+    keep_compilations(warn)
+    dynamic = dynamic_for(args.path, args.which, fallback=args.fallback, say=warn)
+    _announce(dynamic.params)
+    return dynamic
+
+
+def _announce(params: Params) -> None:
     cell = cells.get(params.spec.cell)
     if line := choose.announce(cell, Execution(), current_platform()):
         warn(line)
-    return params
 
 
 def prime_of(args: argparse.Namespace, encoding: str) -> str | bytes:

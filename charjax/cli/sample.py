@@ -3,15 +3,15 @@
 import argparse
 
 from charjax import predict
-from charjax.cli.models import load_model, prime_of
+from charjax.cli.models import load_dynamic, load_model, prime_of
 from charjax.cli.output import say, text_writer
 from charjax.errors import ConfigError
 
 
 def sample(args: argparse.Namespace) -> None:
     """Writes new text: one text as it is drawn, or several drawn together."""
-    params = load_model(args)
-    prime = prime_of(args, params.vocab.encoding)
+    model = load_dynamic(args) if args.dynamic else load_model(args)
+    prime = prime_of(args, model.vocab.encoding)
     options = {
         "length": args.length,
         "seed": args.seed,
@@ -22,12 +22,12 @@ def sample(args: argparse.Namespace) -> None:
     }
     write = text_writer()
     if args.num_samples is None:
-        for piece in predict.stream(params, prime, args.temperature, **options):
+        for piece in predict.stream(model, prime, args.temperature, **options):
             write(piece)
         write("\n")
         return
     texts = predict.sample(
-        params, prime, args.temperature, num_samples=args.num_samples, **options
+        model, prime, args.temperature, num_samples=args.num_samples, **options
     )
     for number, text in enumerate(texts, start=1):
         write(f"=== {number}\n")

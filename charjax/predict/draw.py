@@ -24,7 +24,8 @@ from charjax.errors import ConfigError
 from charjax.model.forward import input_table, readout_weights, step
 from charjax.model.params import Params
 from charjax.predict.cut import Cut, without_unlikely
-from charjax.predict.predictor import ModelPredictor, ModelState, Predictor
+from charjax.predict.dynamic import Dynamic
+from charjax.predict.predictor import Learner, ModelPredictor, ModelState, Predictor
 from charjax.predict.scoring import read_text
 from charjax.unroll import choose
 from charjax.unroll.execution import Execution
@@ -66,8 +67,12 @@ def draw(
     yield np.broadcast_to(
         request.prime_ids[:, None], (request.prime_ids.size, num_texts)
     )
-    if isinstance(predictor, ModelPredictor):
-        yield from _draw_from_model(predictor, request, num_texts)
+    if isinstance(predictor, ModelPredictor | Dynamic):
+        state, _ = read_text(predictor, request.prime_ids)  # once for all texts
+        if isinstance(predictor, Dynamic):
+            predictor, state = predictor.frozen(state)
+        assert isinstance(predictor, ModelPredictor)
+        yield from _draw_from_model(predictor, state, request, num_texts)
     else:
         yield from _draw_from_any(predictor, request, num_texts)
 
@@ -108,6 +113,8 @@ def _draw_from_any(
         state, log_probs_TxBxV = predictor.read(state, ids_TxB)
         logits_BxV = np.asarray(log_probs_TxBxV)[-1]
         _refuse_nan(logits_BxV)
+    if isinstance(predictor, Learner):  # it does not learn from what it writes itself
+        predictor, state = predictor.frozen(state)
     pieces = _pieces(request, num_texts, logits_BxV.shape[1])
     for positions_P, count, temperature in pieces:
         (noise_PxBxV,) = map(
@@ -129,11 +136,10 @@ _cut = jit_forward(without_unlikely)
 
 
 def _draw_from_model(
-    predictor: ModelPredictor, request: Request, num_texts: int
+    predictor: ModelPredictor, state: ModelState, request: Request, num_texts: int
 ) -> Iterator[np.ndarray]:
-    """Draws without leaving the device, on all cores."""
+    """Draws without leaving the device, on all cores, from the state of one text."""
     params, execution = predictor.params, predictor.execution
-    state, _ = read_text(predictor, request.prime_ids)
     _refuse_nan(state.logits_BxV)
     kernel = _find_kernel(params, execution, num_texts)
     if kernel is None or request.cut is not None:

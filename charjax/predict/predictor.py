@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,19 @@ class Predictor(Protocol):
         `log_probs[t]` is the distribution over the character after `ids[t]`, in nats,
         and depends on no later character. T is 1 or more.
         """
+        ...
+
+
+@runtime_checkable
+class Learner(Predictor, Protocol):
+    """A predictor that learns from the text it reads.
+
+    `charjax.sample` and `stream` freeze it after the prime: it does not learn from the
+    text that it writes itself.
+    """
+
+    def frozen(self, state: Any) -> tuple[Predictor, Any]:
+        """Returns what goes on from a state without learning, and its own state."""
         ...
 
 

@@ -71,7 +71,7 @@ def score(
             f"the text to score must have a known character; got none in {len(text)}. "
             "Try a longer text."
         )
-    log_probs = _log_probs(predictor, ids)
+    log_probs = log_probs_of(predictor, ids)
     nats = -float(np.mean(log_probs, dtype=np.float64))
     with np.errstate(over="ignore"):  # a diverged model's perplexity is infinite
         perplexity = float(np.exp(nats))
@@ -150,7 +150,7 @@ def checked_temperature(temperature: Any) -> float:
     return value
 
 
-def _log_probs(predictor: Predictor, ids: np.ndarray) -> np.ndarray:
+def log_probs_of(predictor: Predictor, ids: np.ndarray) -> np.ndarray:
     """Returns the log-probability of each character, the first uniform."""
     log_probs = np.full(len(ids), -math.log(len(predictor.vocab)), np.float32)
     state = predictor.start(1)

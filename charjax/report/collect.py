@@ -67,7 +67,7 @@ def collect(path: Path | str) -> Report:
     """
     run = read_run(path)
     params = checkpoint.load(run.best)
-    streams = heldout.open_splits(run, params.vocab)
+    streams = heldout.open_splits(run.config, run.text_sha256, params.vocab)
     split = heldout.choose_heldout(streams)
     lines = curves(run.records) | {
         "ngram": measure.reference_loss(streams, split, params.vocab),

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charjax.config import Config
 from charjax.errors import TextError
-from charjax.report.read import SavedRun
 from charjax.text import Lanes, Streams, locate, open_corpus
 from charjax.text.vocab import Vocab
 from charjax.training.setup import make_streams
@@ -23,20 +23,21 @@ class HeldOut(NamedTuple):
     lanes: Lanes
 
 
-def open_splits(run: SavedRun, vocab: Vocab) -> Streams | str:
+def open_splits(config: Config, text_sha256: str, vocab: Vocab) -> Streams | str:
     """Returns the splits of a run's text, or why they cannot be read.
 
     Args:
-      run: the run.
+      config: the run's.
+      text_sha256: the checksum of its text.
       vocab: its model's vocabulary.
     """
-    data = run.config.data
+    data = config.data
     try:
         # Located, not found: a report does not fetch a data set that is missing.
         corpus = open_corpus(locate(data.name, data.dir), data.encoding)
-        if corpus.sha256 != run.text_sha256:
+        if corpus.sha256 != text_sha256:
             return f"{corpus.path} has changed since the run."
-        return make_streams(run.config, corpus, vocab)
+        return make_streams(config, corpus, vocab)
     except TextError as error:
         return f"The text cannot be read: {str(error).rstrip('.')}."
 
