@@ -1,14 +1,19 @@
 """An ensemble: the mean of what several predictors expect."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from charjax.errors import check_choice
 from charjax.model.params import Params
-from charjax.predict.experts import checked_experts, read_all, start_all
+from charjax.predict.experts import (
+    checked_experts,
+    frozen_all,
+    read_all,
+    start_all,
+)
 from charjax.predict.predictor import Predictor
 from charjax.text.vocab import Vocab
 
@@ -70,3 +75,8 @@ class Ensemble:
         mean_TxBxV = log_probs_NxTxBxV.mean(axis=0)
         total_TxBx1 = np.logaddexp.reduce(mean_TxBxV, axis=-1, keepdims=True)
         return state, mean_TxBxV - total_TxBx1
+
+    def frozen(self, state: tuple[Any, ...]) -> tuple["Ensemble", tuple[Any, ...]]:
+        """Returns the ensemble that goes on without learning, and its state."""
+        experts, state = frozen_all(self._experts, state)
+        return replace(self, predictors=experts), state

@@ -9,7 +9,7 @@ import numpy as np
 
 from charjax.errors import ConfigError
 from charjax.model.params import Params
-from charjax.predict.predictor import Predictor, predictor_of
+from charjax.predict.predictor import Learner, Predictor, predictor_of
 
 
 def checked_experts(models: Sequence[Params | Predictor]) -> tuple[Predictor, ...]:
@@ -71,3 +71,14 @@ def read_all(
     read = [expert.read(state, ids_TxB) for expert, state in pairs]
     log_probs_NxTxBxV = np.stack([np.asarray(x, np.float64) for _, x in read])
     return tuple(state for state, _ in read), log_probs_NxTxBxV
+
+
+def frozen_all(
+    experts: Sequence[Predictor], states: Sequence[Any]
+) -> tuple[list[Predictor], tuple[Any, ...]]:
+    """Returns what goes on from the states without learning, and its own states."""
+    pairs = [
+        expert.frozen(state) if isinstance(expert, Learner) else (expert, state)
+        for expert, state in zip(experts, states, strict=True)
+    ]
+    return [expert for expert, _ in pairs], tuple(state for _, state in pairs)

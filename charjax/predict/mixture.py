@@ -13,16 +13,20 @@ answer soon is one of them. At a small rate the weights stay mixed, and come nea
 that would have been the best for the text: Soft-Bayes, Orseau, Lattimore and Legg
 (2017), https://arxiv.org/abs/1901.02230. At 0 they stay as they are.
 
+A gated mixture has such weights for each character that may be the last one read, since
+some predictors are better within words and others at their start.
+
 For every predictor i and every text, from the weights w_i at the start,
 
-    -log p(text) <= -log p_i(text) + log(1 / w_i) / rate
+    -log p(text) <= -log p_i(text) + C log(1 / w_i) / rate
 
-since log(1 - rate + rate r) >= rate log(r), and a weight never exceeds 1.
+with C the number of different characters of the text if the mixture is gated, else 1:
+log(1 - rate + rate r) >= rate log(r), and a weight never exceeds 1.
 """
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +36,7 @@ from charjax.model.params import Params
 from charjax.predict.experts import (
     checked_experts,
     checked_weights,
+    frozen_all,
     read_all,
     start_all,
 )
@@ -48,12 +53,14 @@ class MixtureState(NamedTuple):
 
     Attributes:
       experts: the state of each predictor.
-      weights_NxB: the weight of each predictor for each text.
-      log_probs_NxBxV: what each expects next.
+      weights_CxBxN: the weights for each text, after each of C last characters.
+      last_B: the last character of each text.
+      log_probs_NxBxV: what each predictor expects next.
     """
 
     experts: tuple[Any, ...]
-    weights_NxB: np.ndarray
+    weights_CxBxN: np.ndarray
+    last_B: np.ndarray
     log_probs_NxBxV: np.ndarray
 
 
@@ -66,6 +73,7 @@ class Mixture:
       weights: their weights before the first character; equal ones by default.
       rate: how fast the weights follow the text, from 0, fixed, to 1, Bayes' rule (the
         equations are in `charjax.predict.mixture`).
+      gated: whether each last character has weights of its own.
 
     Raises:
       ConfigError: there is no predictor, their vocabularies differ, the weights do not
@@ -85,14 +93,15 @@ class Mixture:
 
     predictors: Sequence[Params | Predictor]
     weights: Sequence[float] | None = None
-    rate: float = 0.02
+    rate: float = 0.05
+    gated: bool = True
 
     def __post_init__(self) -> None:
         experts = checked_experts(self.predictors)
         weights = checked_weights(self.weights, len(experts))
         if not isinstance(self.rate, numbers.Real) or not 0 <= self.rate <= 1:
             raise ConfigError(
-                f"rate must be from 0 to 1; got {self.rate!r:.60}. Try 0.02, or 0 for "
+                f"rate must be from 0 to 1; got {self.rate!r:.60}. Try 0.05, or 0 for "
                 "fixed weights."
             )
         object.__setattr__(self, "_experts", experts)
@@ -106,75 +115,101 @@ class Mixture:
     def start(self, batch_size: int) -> MixtureState:
         """Returns the state before the first character."""
         N, V = len(self._experts), len(self.vocab)
-        weights_NxB = np.tile(np.array(self._weights)[:, None], (1, batch_size))
+        weights_CxBxN = np.tile(self._weights, (V if self.gated else 1, batch_size, 1))
         # The first character says nothing of them: to all it is as likely as any other.
         nothing_NxBxV = np.zeros((N, batch_size, V))
-        return MixtureState(
-            start_all(self._experts, batch_size), weights_NxB, nothing_NxBxV
-        )
+        last_B = np.zeros(batch_size, np.int64)
+        experts = start_all(self._experts, batch_size)
+        return MixtureState(experts, weights_CxBxN, last_B, nothing_NxBxV)
 
     def read(
         self, state: MixtureState, ids_TxB: np.ndarray
     ) -> tuple[MixtureState, np.ndarray]:
         """Returns the state after more characters, and `log_probs_TxBxV`."""
+        ids_SxB = np.concatenate([state.last_B[None], ids_TxB], dtype=np.int64)
         experts, log_probs_NxTxBxV = read_all(self._experts, state.experts, ids_TxB)
         before_NxTxBxV = np.concatenate(
             [state.log_probs_NxBxV[:, None], log_probs_NxTxBxV[:, :-1]], axis=1
         )
-        ids_1xTxBx1 = np.asarray(ids_TxB, np.int64)[None, :, :, None]
+        ids_1xTxBx1 = ids_SxB[None, 1:, :, None]
         chosen_NxTxB = np.take_along_axis(before_NxTxBxV, ids_1xTxBx1, axis=-1)[..., 0]
-        weights_TxNxB = follow(
-            state.weights_NxB, chosen_NxTxB.swapaxes(0, 1), self.rate
+        contexts_SxB = ids_SxB if self.gated else np.zeros_like(ids_SxB)
+        weights_CxBxN, used_TxBxN = follow(
+            state.weights_CxBxN,
+            contexts_SxB,
+            np.moveaxis(chosen_NxTxB, 0, -1),
+            self.rate,
         )
-        log_weights_NxTxBx1 = np.log(weights_TxNxB).swapaxes(0, 1)[..., None]
+        log_weights_NxTxBx1 = np.moveaxis(np.log(used_TxBxN), -1, 0)[..., None]
         mixed_TxBxV = np.logaddexp.reduce(log_weights_NxTxBx1 + log_probs_NxTxBxV)
-        state = MixtureState(experts, weights_TxNxB[-1], log_probs_NxTxBxV[:, -1])
+        state = MixtureState(
+            experts, weights_CxBxN, ids_SxB[-1], log_probs_NxTxBxV[:, -1]
+        )
         return state, mixed_TxBxV
+
+    def frozen(self, state: MixtureState) -> tuple["Mixture", MixtureState]:
+        """Returns the mixture that goes on with the weights of now, and its state."""
+        experts, states = frozen_all(self._experts, state.experts)
+        return replace(self, predictors=experts, rate=0.0), state._replace(
+            experts=states
+        )
 
 
 def follow(
-    weights_NxB: np.ndarray, log_probs_TxNxB: np.ndarray, rate: float
-) -> np.ndarray:
-    """Returns `weights_TxNxB`, the weights of N predictors after each character.
+    weights_CxBxN: np.ndarray,
+    contexts_SxB: np.ndarray,
+    log_probs_TxBxN: np.ndarray,
+    rate: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the weights after some characters, and `used_TxBxN`, those after each.
 
     Args:
-      weights_NxB: those before the first of the characters.
-      log_probs_TxNxB: what each predictor gave to each character.
+      weights_CxBxN: those before the first of the characters, for each context.
+      contexts_SxB: the context of each character, and of the one to come: S = T + 1.
+      log_probs_TxBxN: what each of N predictors gave to each character.
       rate: how fast the weights follow.
     """
-    weights_TxNxB = np.empty_like(log_probs_TxNxB)
+    texts = np.arange(contexts_SxB.shape[1])
     if rate == 0:
-        weights_TxNxB[:] = weights_NxB
-        return weights_TxNxB
-    log_probs_TxNxB = np.maximum(log_probs_TxNxB, _LEAST_LOG_PROB)
-    likelihoods_TxNxB = np.exp(log_probs_TxNxB - log_probs_TxNxB.max(1, keepdims=True))
-    for t, likelihoods_NxB in enumerate(likelihoods_TxNxB):
-        ratios_NxB = likelihoods_NxB / (weights_NxB * likelihoods_NxB).sum(axis=0)
-        weights_NxB = weights_NxB * (1 - rate + rate * ratios_NxB)
-        weights_TxNxB[t] = weights_NxB = np.maximum(weights_NxB, _LEAST)
-    return weights_TxNxB
+        return weights_CxBxN, weights_CxBxN[contexts_SxB[1:], texts]
+    weights_CxBxN, used_TxBxN = weights_CxBxN.copy(), np.empty_like(log_probs_TxBxN)
+    logs_TxBxN = np.maximum(log_probs_TxBxN, _LEAST_LOG_PROB)
+    likelihoods_TxBxN = np.exp(logs_TxBxN - logs_TxBxN.max(-1, keepdims=True))
+    for t, likelihoods_BxN in enumerate(likelihoods_TxBxN):
+        weights_BxN = weights_CxBxN[contexts_SxB[t], texts]
+        total_Bx1 = (weights_BxN * likelihoods_BxN).sum(axis=-1, keepdims=True)
+        weights_BxN *= 1 - rate + rate * likelihoods_BxN / total_Bx1
+        weights_CxBxN[contexts_SxB[t], texts] = np.maximum(weights_BxN, _LEAST)
+        used_TxBxN[t] = weights_CxBxN[contexts_SxB[t + 1], texts]
+    return weights_CxBxN, used_TxBxN
 
 
 def mixed(
     log_probs_NxT: np.ndarray,
+    ids_T: np.ndarray,
     weights: Sequence[float] | None = None,
     rate: float = Mixture.rate,
+    gated: bool = Mixture.gated,
 ) -> np.ndarray:
     """Returns what a mixture gives to each character of a text, `log_probs_T`.
 
-    As `charjax.score(Mixture(predictors, weights, rate), text).log_probs`, without
-    another reading of the text.
+    As `charjax.score(Mixture(...), text).log_probs`, without another reading of the
+    text.
 
     Args:
       log_probs_NxT: the same of each of its predictors, from their own scores.
-      weights: before the first character; equal ones by default.
-      rate: how fast the weights follow.
+      ids_T: the text.
+      weights: as `Mixture` takes them.
+      rate: as `Mixture` takes it.
+      gated: as `Mixture` takes it.
 
     Raises:
       ConfigError: the weights do not sum to 1.
     """
-    log_probs_TxNx1 = np.asarray(log_probs_NxT, np.float64).T[..., None]
-    weights_1xNx1 = np.reshape(checked_weights(weights, len(log_probs_NxT)), (1, -1, 1))
-    after_TxNx1 = follow(weights_1xNx1[0], log_probs_TxNx1, rate)
-    before_TxNx1 = np.concatenate([weights_1xNx1, after_TxNx1[:-1]])
-    return np.logaddexp.reduce(np.log(before_TxNx1) + log_probs_TxNx1, axis=1)[:, 0]
+    log_probs_Tx1xN = np.asarray(log_probs_NxT, np.float64).T[:, None]
+    start_N = checked_weights(weights, len(log_probs_NxT))
+    contexts_S = np.append(0, ids_T if gated else np.zeros_like(ids_T)).astype(np.int64)
+    weights_Cx1xN = np.tile(start_N, (contexts_S.max() + 1, 1, 1))
+    _, used_Tx1xN = follow(weights_Cx1xN, contexts_S[:, None], log_probs_Tx1xN, rate)
+    used_Tx1xN = np.concatenate([weights_Cx1xN[:1], used_Tx1xN[:-1]])
+    return np.logaddexp.reduce(np.log(used_Tx1xN) + log_probs_Tx1xN, axis=-1)[:, 0]

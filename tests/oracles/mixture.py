@@ -22,13 +22,21 @@ def log_sum(logs):
     return max(logs) + math.log(math.fsum(math.exp(x - max(logs)) for x in logs))
 
 
-def soft_bayes(start, probs, rate):
-    """-log p of each character under Soft-Bayes (Orseau et al. 2017, eq. 5)."""
-    weights, losses = list(start), []
-    for given in probs:
-        p = sum(w * q for w, q in zip(weights, given, strict=True))
+def soft_bayes(start, probs, contexts, rate):
+    """-log p of each character under Soft-Bayes (Orseau et al. 2017, eq. 5).
+
+    Args:
+      start: the weights at first.
+      probs: for each character what each predictor gave to it.
+      contexts: for each character what its weights depend on.
+      rate: how fast they follow.
+    """
+    weights, losses = {}, []
+    for given, context in zip(probs, contexts, strict=True):
+        now = weights.get(context, start)
+        p = sum(w * q for w, q in zip(now, given, strict=True))
         losses.append(-math.log(p))
-        weights = [
-            w * (1 - rate + rate * q / p) for w, q in zip(weights, given, strict=True)
+        weights[context] = [
+            w * (1 - rate + rate * q / p) for w, q in zip(now, given, strict=True)
         ]
     return losses

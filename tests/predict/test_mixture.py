@@ -34,16 +34,19 @@ def losses_of(predictor):
 
 def test_at_a_rate_of_1_the_weights_are_those_of_bayes_rule():
     expected = oracle.bayes(START, probs_of_text().tolist())
-    got = losses_of(Mixture(MODELS, START, rate=1))
+    got = losses_of(Mixture(MODELS, START, rate=1, gated=False))
     np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("gated", [True, False])
 @pytest.mark.parametrize("rate", [0, 0.02, 0.5, 1])
-def test_weights_follow_the_text_as_in_the_paper(rate):
-    expected = oracle.soft_bayes(START, probs_of_text().tolist(), rate)
-    got = losses_of(Mixture(MODELS, START, rate=rate))
+def test_weights_follow_the_text_as_in_the_paper(rate, gated):
+    contexts = [None, *TEXT[:-1]] if gated else [0] * len(TEXT)
+    probs = probs_of_text()
+    expected = oracle.soft_bayes(START, probs.tolist(), contexts, rate)
+    got = losses_of(Mixture(MODELS, START, rate, gated))
     np.testing.assert_allclose(got, expected, rtol=1e-4)
-    of_scores = -mixed(np.log(probs_of_text()).T, START, rate)
+    of_scores = -mixed(np.log(probs).T, IDS, START, rate, gated)
     np.testing.assert_allclose(of_scores, expected, rtol=1e-9)
 
 
@@ -51,44 +54,61 @@ def test_weights_follow_the_text_as_in_the_paper(rate):
 @given(data=st.data())
 def test_a_mixture_loses_no_more_than_its_bound_to_any_of_its_parts(data):
     rate = data.draw(st.sampled_from([0.003, 0.02, 0.3, 1.0]))
+    gated = data.draw(st.booleans())
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    # Each predictor is good in turn, as bad as can be or about as good as the others.
+    # They are about as good, or each is right in turn and as wrong as can be else.
     scale = data.draw(st.sampled_from([0.1, 3.0, 400.0]))
     log_probs_NxT = -scale * rng.exponential(size=(3, 60)) ** 2
     log_probs_NxT[rng.integers(3), :30] = -0.01
-    start = rng.dirichlet(np.ones(3))
-    losses = -mixed(log_probs_NxT, start, rate)
+    ids_T, start = rng.integers(3, size=60), rng.dirichlet(np.ones(3))
+    losses = -mixed(log_probs_NxT, ids_T, start, rate, gated)
+    contexts = len({None, *ids_T[:-1]}) if gated else 1
     for w, log_probs_T in zip(start, log_probs_NxT, strict=True):
-        bound = -np.maximum(log_probs_T, -1e6).sum() + math.log(1 / w) / rate
+        bound = -log_probs_T.sum() + contexts * math.log(1 / w) / rate
         assert losses.sum() <= bound * (1 + 1e-9)
 
 
+def loss_of_mixed(log_probs_NxT, weights=None, rate=0.0):
+    ids = np.zeros(log_probs_NxT.shape[1], int)
+    return -mixed(log_probs_NxT, ids, weights, rate)
+
+
 def test_a_slow_mixture_comes_near_the_best_fixed_one():
-    rng = np.random.default_rng(1)
     # Both are needed: each is right where the other is not.
-    right = rng.random(5000) < 0.7
+    right = np.random.default_rng(1).random(5000) < 0.7
     log_probs_NxT = np.log(np.where([right, ~right], 0.9, 0.01))
     best = min(
-        -mixed(log_probs_NxT, [w, 1 - w], 0).mean() for w in np.linspace(0.05, 0.95, 19)
+        loss_of_mixed(log_probs_NxT, [w, 1 - w]).mean()
+        for w in np.linspace(0.05, 0.95, 19)
     )
-    assert -mixed(log_probs_NxT, rate=0.02).mean() < best + 0.01
-    assert -mixed(log_probs_NxT, rate=1.0).mean() > best + 0.2
+    assert loss_of_mixed(log_probs_NxT, rate=0.02).mean() < best + 0.01
+    assert loss_of_mixed(log_probs_NxT, rate=1.0).mean() > best + 0.2
+
+
+def test_a_gated_mixture_learns_after_which_characters_each_is_right():
+    ids = np.random.default_rng(1).integers(2, size=2000)
+    right = np.append(0, ids[:-1]) == 1
+    log_probs_NxT = np.log(np.where([right, ~right], 0.9, 0.01))
+    assert -mixed(log_probs_NxT, ids, rate=0.1, gated=True).mean() < 0.2
+    assert -mixed(log_probs_NxT, ids, rate=0.1, gated=False).mean() > 0.7
 
 
 def test_a_predictor_that_was_useless_for_long_comes_back():
     log_probs_NxT = np.full((2, 4000), -9.0)
     log_probs_NxT[0, :1000], log_probs_NxT[1, 1000:] = -0.1, -0.1
-    losses = -mixed(log_probs_NxT, rate=1.0)
+    losses = loss_of_mixed(log_probs_NxT, rate=1.0)
     assert losses[:1000].sum() < 100 + 1
     assert losses.sum() < -log_probs_NxT[1].sum() + math.log(2) + 1e-6
 
 
 def test_a_character_that_no_predictor_expects_leaves_weights_that_are_numbers():
     with np.errstate(divide="ignore"):
-        log_probs_TxNx1 = np.log([[[0.0], [0.0]], [[0.5], [0.25]]])
-    weights = follow(np.array([[0.4], [0.6]]), log_probs_TxNx1, rate=0.5)
-    np.testing.assert_allclose(weights[0], [[0.4], [0.6]])
-    np.testing.assert_allclose(weights.sum(axis=1), 1)
+        log_probs_Tx1xN = np.log([[[0.0, 0.0]], [[0.5, 0.25]]])
+    contexts = np.zeros((3, 1), int)
+    start = np.array([[[0.4, 0.6]]])
+    _, used = follow(start, contexts, log_probs_Tx1xN, rate=0.5)
+    np.testing.assert_allclose(used[0], start[0])
+    np.testing.assert_allclose(used.sum(axis=-1), 1)
 
 
 def test_an_ensemble_is_the_mean_of_the_distributions():

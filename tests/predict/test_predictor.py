@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charjax
-from charjax import AdaptiveNGram, ConfigError, Ensemble, Execution, Mixture, NGram
+from charjax import (
+    AdaptiveNGram,
+    ConfigError,
+    Dynamic,
+    DynamicRule,
+    Ensemble,
+    Execution,
+    Mixture,
+    NGram,
+)
 from charjax.predict.evaluation import chunk_losses
 from charjax.predict.predictor import ModelPredictor
 from charjax.text.streams import split_corpus
@@ -42,6 +51,7 @@ def model_predictor(**fields):
 
 
 NGRAM = NGram.fit(IDS, VOCAB, order=4)
+DYNAMIC = Dynamic(make(), rule=DynamicRule("sgd", chunk_length=4, rate=0.1))
 MODELS = [make(), make(1), NGRAM]
 # Whatever predicts is held to the contract by a line here.
 PREDICTORS = {
@@ -52,9 +62,10 @@ PREDICTORS = {
     "ensemble": Ensemble(MODELS),
     "arithmetic": Ensemble(MODELS, "arithmetic"),
     "mixture": Mixture(MODELS, rate=0.3),
-    "bayes": Mixture(MODELS, [0.2, 0.2, 0.6], rate=1),
+    "bayes": Mixture(MODELS, [0.2, 0.2, 0.6], rate=1, gated=False),
     "fixed": Mixture(MODELS, [0.2, 0.2, 0.6], rate=0),
-    "nested": Mixture([Ensemble(MODELS[:2]), AdaptiveNGram(NGRAM)]),
+    "dynamic": DYNAMIC,
+    "nested": Mixture([Ensemble(MODELS[:2]), AdaptiveNGram(NGRAM), DYNAMIC]),
 }
 each_predictor = pytest.mark.parametrize("name", PREDICTORS)
 
