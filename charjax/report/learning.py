@@ -66,7 +66,7 @@ def dynamic_for(
 def _statistics(path: Path, params: Params, say: Say) -> Params:
     """Returns the statistics of a checkpoint, kept or gathered now."""
     manifest = checkpoint.read(path)
-    config, text_sha256 = _run_of(path, manifest)
+    config, text_sha256 = run_of(path, manifest)
     about = {
         "text_sha256": text_sha256,
         "characters": _CHARACTERS,
@@ -89,7 +89,7 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
     return stats
 
 
-def _run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
+def run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
     """Returns the configuration of a checkpoint's run and the checksum of its text."""
     place = str(path / checkpoint.MANIFEST)
     config = folder.checked_config(manifest.config, place, "Try another checkpoint")
