@@ -1,7 +1,7 @@
 """An ensemble: the mean of what several predictors expect."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -50,6 +50,7 @@ class Ensemble:
 
     predictors: Sequence[Params | Predictor]
     mean: Mean = "geometric"
+    _experts: tuple[Predictor, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("mean", self.mean, ("geometric", "arithmetic"))

@@ -42,7 +42,7 @@ def checked_weights(weights: Sequence[float] | None, num: int) -> tuple[float, .
     if weights is None:
         return (1 / num,) * num
     given: list[Any] = list(weights)
-    if not all(isinstance(w, numbers.Real) and 0 < w < math.inf for w in given):
+    if not all(isinstance(w, numbers.Real) and 0 < float(w) < math.inf for w in given):
         raise ConfigError(
             f"weights must be numbers above 0; got {given!r:.60}. Try [0.7, 0.3]."
         )

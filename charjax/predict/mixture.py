@@ -26,7 +26,7 @@ log(1 - rate + rate r) >= rate log(r), and a weight never exceeds 1.
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,6 +95,8 @@ class Mixture:
     weights: Sequence[float] | None = None
     rate: float = 0.05
     gated: bool = True
+    _experts: tuple[Predictor, ...] = field(init=False, repr=False)
+    _weights: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         experts = checked_experts(self.predictors)
@@ -185,7 +187,7 @@ def follow(
 
 
 def mixed(
-    log_probs_NxT: np.ndarray,
+    log_probs_NxT: Sequence[np.ndarray] | np.ndarray,
     ids_T: np.ndarray,
     weights: Sequence[float] | None = None,
     rate: float = Mixture.rate,

@@ -81,7 +81,7 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
             f"once. {streams} Try --config.data.dir as in training."
         )
     say("gathering gradients of the training text, once; this takes some seconds")
-    stats = gather_statistics(params, _excerpts(streams.train))
+    stats = gather_statistics(params, excerpts(streams.train))
     try:
         checkpoint.save_derived(path, NAME, stats, about)
     except CheckpointError as error:  # such as a folder that may not be written
@@ -102,7 +102,7 @@ def run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
     return config, text_sha256
 
 
-def _excerpts(train: Lanes) -> np.ndarray:
+def excerpts(train: Lanes) -> np.ndarray:
     """Returns ids_NxL: passages that lie evenly over the split, in whole chunks."""
     size = DynamicRule.chunk_length
     longest = train.num_chunks * train.seq_length + 1
