@@ -43,8 +43,8 @@ def _compare_on_text(args: argparse.Namespace) -> None:
     scores = [predict.score(params, text) for params in (first, second)]
     found = charjax.report.paired(*scores)
     error = "" if found.error is None else f" ± {found.error:.4f} (standard error)"
-    for name, score in zip("AB", scores, strict=True):
-        say(f"{name}      {score.nats:.4f} nats/char  {args.paths['AB'.index(name)]}")
+    for name, score, path in zip("AB", scores, args.paths, strict=True):
+        say(f"{name}      {score.nats:.4f} nats/char  {path}")
     say(f"B - A  {found.nats:+.4f} nats/char{error}")
     _show_passages("A", text, found.first_better)
     _show_passages("B", text, found.second_better)

@@ -254,12 +254,6 @@ def _read_chunks(
         out = forward(params, ids_T[:, None], carry, execution=execution)
         return params, out.carry, jax.nn.log_softmax(out.logits_TxBxV[:, 0])
 
-    def learn_one(params: Params, carry: Carry, ids_T: jax.Array) -> Any:
-        if not learns:
-            return read_one(params, carry, ids_T[:-1])
-        x_T, y_T = ids_T[:-1], ids_T[1:]
-        return dynamic_step(params, carry, x_T, y_T, anchor, execution)
-
     def at(i: jax.Array, length: int) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(ids_BxS, i * chunk_length, length, 1)
 
@@ -270,6 +264,15 @@ def _read_chunks(
 
     def learn(i: jax.Array, loop: Any) -> Any:
         params, carry, log_probs_BxSxV = loop
+
+        def learn_one(params: Params, carry: Carry, ids_T: jax.Array) -> Any:
+            if not learns:
+                return read_one(params, carry, ids_T[:-1])
+            # Without a barrier XLA computes what the rule makes of the anchor before
+            # the loop, and reads more and larger arrays in each step.
+            now, _ = jax.lax.optimization_barrier((anchor, i))
+            return dynamic_step(params, carry, ids_T[:-1], ids_T[1:], now, execution)
+
         params, carry, chunk_BxTxV = _each_text(
             learn_one, params, carry, at(i, chunk_length + 1)
         )

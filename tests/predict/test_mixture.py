@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charjax
-from charjax import ConfigError, Ensemble, Mixture, NGram, Vocab
-from charjax.predict import predictor_of
+from charjax import (
+    ConfigError,
+    Dynamic,
+    DynamicRule,
+    Ensemble,
+    Mixture,
+    NGram,
+    Vocab,
+)
+from charjax.predict import Learner, predictor_of
 from charjax.predict.mixture import follow, mixed
 from tests.models import VOCAB, make
 from tests.oracles import mixture as oracle
@@ -157,3 +165,31 @@ def test_predictors_that_cannot_be_averaged_are_refused(kind):
 def test_wrong_weights_and_rates_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         Mixture(MODELS[:2], **options)
+
+
+@pytest.mark.parametrize("kind", [Ensemble, Mixture])
+def test_a_frozen_one_neither_learns_nor_moves_its_weights(kind):
+    dynamic = Dynamic(make(), rule=DynamicRule("sgd", chunk_length=2, rate=0.5))
+    whole = kind([dynamic, NGRAM])
+    state, _ = whole.read(whole.start(1), IDS[:40, None])
+    frozen, state = whole.frozen(state)
+    # Between two readings of the same characters only a learner would change.
+    _, first = frozen.read(state, np.tile(IDS[40:44], 20)[:, None])
+    np.testing.assert_allclose(first[-4:], first[-8:-4], atol=1e-4)
+    _, learned = whole.read(
+        whole.read(whole.start(1), IDS[:40, None])[0],
+        np.tile(IDS[40:44], 20)[:, None],
+    )
+    assert np.abs(learned[-4:] - first[-4:]).max() > 0.1
+
+
+def test_a_mixture_draws_with_the_weights_that_its_prime_left():
+    mixture = Mixture(MODELS, rate=0.5)
+    assert isinstance(mixture, Learner)
+    text = charjax.sample(mixture, TEXT[:50], 0.8, length=20, seed=3)
+    state, _ = mixture.read(mixture.start(1), IDS[:50, None])
+    weights_CxN = state.weights_CxBxN[:, 0]
+    assert weights_CxN.std(axis=0).max() > 0.1
+    frozen, after = mixture.frozen(state)
+    after, _ = frozen.read(after, VOCAB.encode(text[50:])[:, None])
+    np.testing.assert_array_equal(after.weights_CxBxN[:, 0], weights_CxN)

@@ -51,7 +51,9 @@ def model_predictor(**fields):
 
 
 NGRAM = NGram.fit(IDS, VOCAB, order=4)
-DYNAMIC = Dynamic(make(), rule=DynamicRule("sgd", chunk_length=4, rate=0.1))
+DYNAMIC = Dynamic(
+    make(cell="gru", num_layers=1), rule=DynamicRule("sgd", chunk_length=3, rate=0.05)
+)
 MODELS = [make(), make(1), NGRAM]
 # Whatever predicts is held to the contract by a line here.
 PREDICTORS = {

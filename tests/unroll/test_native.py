@@ -63,7 +63,8 @@ def inputs(T, B, H):
 # not come out even; whole vectors.
 @needs_compiler
 @pytest.mark.parametrize(
-    ("T", "B", "H"), [(1, 1, 1), (3, 2, 5), (7, 27, 37), (4, 50, 64)]
+    ("T", "B", "H"),
+    [(1, 1, 1), (3, 2, 5), (7, 27, 37), (4, 50, 64), (5, 1, 37), (6, 1, 64)],
 )
 def test_values_and_gradients_equal_the_scan_in_double_precision(T, B, H):
     given = inputs(T, B, H)

@@ -213,6 +213,78 @@ inline void Step(Vec (&gates)[kGates], Vec& c, Vec& h) {
   h = o * Tanh(c);
 }
 
+// y += x @ w, for one row of x.
+void AddProduct(float* __restrict y, const float* x, const float* w, int64_t depth,
+                int64_t columns) {
+  int64_t k = 0;
+  for (; k + 4 <= depth; k += 4, w += 4 * columns) {
+    for (int64_t n = 0; n < columns; ++n) {
+      y[n] += x[k] * w[n] + x[k + 1] * w[columns + n] + x[k + 2] * w[2 * columns + n] +
+              x[k + 3] * w[3 * columns + n];
+    }
+  }
+  for (; k < depth; ++k, w += columns) {
+    for (int64_t n = 0; n < columns; ++n) y[n] += x[k] * w[n];
+  }
+}
+
+// y = w @ x: the product of each row of w with x.
+void RowProducts(float* __restrict y, const float* w, const float* x, int64_t rows,
+                 int64_t columns) {
+  constexpr int kRows = 8;
+  const int64_t whole = columns - columns % kWidth;
+  for (int64_t row = 0; row < rows; row += kRows) {
+    const int count = std::min<int64_t>(kRows, rows - row);
+    const float* from[kRows];
+    for (int r = 0; r < kRows; ++r) {  // at the end the last one is read again
+      from[r] = w + (row + std::min(r, count - 1)) * columns;
+    }
+    Vec sums[kRows] = {};
+    for (int64_t k = 0; k < whole; k += kWidth) {
+      const Vec x_k = *reinterpret_cast<const Vec*>(x + k);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        sums[r] += x_k * *reinterpret_cast<const Vec*>(from[r] + k);
+      }
+    }
+    for (int r = 0; r < count; ++r) {
+      float parts[kWidth];
+      *reinterpret_cast<Vec*>(parts) = sums[r];
+      for (int half = kWidth / 2; half; half /= 2) {
+        for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
+      }
+      for (int64_t k = whole; k < columns; ++k) parts[0] += x[k] * from[r][k];
+      y[row + r] = parts[0];
+    }
+  }
+}
+
+// Forward for a batch of one. Each weight takes part in one product a step, so packing
+// them would cost as much as several steps. Sums are in another order than in a batch.
+void ForwardOne(const float* z, const float* u, const float* c, const float* h,
+                int64_t steps, int64_t hidden, float* gates, float* cs, float* hs) {
+  const FlushDenormals flush;
+  for (int64_t t = 0; t < steps; ++t) {
+    if (gates != z) std::memcpy(gates, z, kGates * hidden * sizeof(float));
+    AddProduct(gates, h, u, hidden, kGates * hidden);
+    for (int64_t unit = 0; unit < hidden; unit += kWidth) {
+      const int count = std::min<int64_t>(kWidth, hidden - unit);
+      Vec opened[kGates], next_c = Load(c + unit, count), next_h;
+      for (int g = 0; g < kGates; ++g) {
+        opened[g] = Load(gates + g * hidden + unit, count);
+      }
+      Step(opened, next_c, next_h);
+      Store(cs + unit, next_c, count);
+      Store(hs + unit, next_h, count);
+      for (int g = 0; g < kGates; ++g) {
+        Store(gates + g * hidden + unit, opened[g], count);
+      }
+    }
+    c = cs, h = hs;
+    z += kGates * hidden, gates += kGates * hidden, cs += hidden, hs += hidden;
+  }
+}
+
 ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer c_BxH,
                    Buffer h_BxH, Result gates_TxBxGH, Result c_TxBxH,
                    Result h_TxBxH) {
@@ -223,12 +295,17 @@ ffi::Error Forward(ffi::ThreadPool pool, Buffer z_TxBxGH, Buffer u_HxGH, Buffer 
       !Is(u_HxGH, {hidden, kGates * hidden}) || !Is(h_BxH, {batch, hidden})) {
     return WrongShapes();
   }
-  const Scratch packed(new float[kGates * hidden * (hidden + kWidth)]);
-  PackByGate<kPair>(pool, u_HxGH.typed_data(), hidden, hidden, packed.get());
   const float* z = z_TxBxGH.typed_data();
   float* gates = gates_TxBxGH->typed_data();
   float* cs = c_TxBxH->typed_data();
   float* hs = h_TxBxH->typed_data();
+  if (batch == 1) {
+    ForwardOne(z, u_HxGH.typed_data(), c_BxH.typed_data(), h_BxH.typed_data(), steps,
+               hidden, gates, cs, hs);
+    return ffi::Error::Success();
+  }
+  const Scratch packed(new float[kGates * hidden * (hidden + kWidth)]);
+  PackByGate<kPair>(pool, u_HxGH.typed_data(), hidden, hidden, packed.get());
 
   InParallel(pool, batch, [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
@@ -286,6 +363,26 @@ __attribute__((noinline)) void StepBack(Vec dh, const float* gates, const float*
   Store(dc, all * f, count);
 }
 
+// Backward for a batch of one; dc and edge_dh are those after the last step, and become
+// those of the first state.
+void BackwardOne(const float* gates, const float* u, const float* first_c,
+                 const float* cs, const float* dhs, int64_t steps, int64_t hidden,
+                 float* dz, float* dc, float* edge_dh) {
+  const FlushDenormals flush;
+  for (int64_t t = steps - 1; t >= 0; --t) {
+    const int64_t now = t * hidden;
+    const float* last_c = t ? cs + now - hidden : first_c;
+    for (int64_t unit = 0; unit < hidden; unit += kWidth) {
+      const int count = std::min<int64_t>(kWidth, hidden - unit);
+      const Vec dh = Load(edge_dh + unit, count) + Load(dhs + now + unit, count);
+      const int64_t gate = kGates * now + unit;
+      StepBack(dh, gates + gate, cs + now + unit, last_c + unit, dz + gate, dc + unit,
+               hidden, count);
+    }
+    RowProducts(edge_dh, u, dz + kGates * now, hidden, kGates * hidden);
+  }
+}
+
 ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
                     Buffer c_BxH, Buffer c_TxBxH, Buffer dh_TxBxH, Buffer dc_BxH,
                     Buffer dh_BxH, Result dz_TxBxGH, Result dc0_BxH, Result dh0_BxH) {
@@ -298,7 +395,6 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
       !Is(dh_BxH, {batch, hidden})) {
     return WrongShapes();
   }
-  const Scratch packed = PackTransposed(pool, u_HxGH.typed_data(), hidden);
   const float* gates = gates_TxBxGH.typed_data();
   const float* cs = c_TxBxH.typed_data();
   const float* dhs = dh_TxBxH.typed_data();
@@ -310,6 +406,12 @@ ffi::Error Backward(ffi::ThreadPool pool, Buffer gates_TxBxGH, Buffer u_HxGH,
   if (edge_dh != dh_BxH.typed_data()) {
     std::memcpy(edge_dh, dh_BxH.typed_data(), bytes);
   }
+  if (batch == 1) {
+    BackwardOne(gates, u_HxGH.typed_data(), c_BxH.typed_data(), cs, dhs, steps, hidden,
+                dz, dc, edge_dh);
+    return ffi::Error::Success();
+  }
+  const Scratch packed = PackTransposed(pool, u_HxGH.typed_data(), hidden);
 
   InParallel(pool, batch, [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
@@ -361,21 +463,6 @@ ffi::Error Pack(ffi::ThreadPool pool, Buffer w_KxGH, Result packed) {
   PackByGate<kGates>(pool, w_KxGH.typed_data(), shape[0], shape[1] / kGates,
                      packed->typed_data());
   return ffi::Error::Success();
-}
-
-// y += x @ w, for one row of x.
-void AddProduct(float* __restrict y, const float* x, const float* w, int64_t depth,
-                int64_t columns) {
-  int64_t k = 0;
-  for (; k + 4 <= depth; k += 4, w += 4 * columns) {
-    for (int64_t n = 0; n < columns; ++n) {
-      y[n] += x[k] * w[n] + x[k + 1] * w[columns + n] + x[k + 2] * w[2 * columns + n] +
-              x[k + 3] * w[3 * columns + n];
-    }
-  }
-  for (; k < depth; ++k, w += columns) {
-    for (int64_t n = 0; n < columns; ++n) y[n] += x[k] * w[n];
-  }
 }
 
 // Draws the first `count` characters of each row and reads each with all layers. The
