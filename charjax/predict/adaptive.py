@@ -24,7 +24,7 @@ class AdaptiveNGram:
     text up to then, and is counted after that. Nothing is approximated: counts of
     different characters before, discounts and shares are at every character those that
     `NGram.fit` would find in the two texts, which do not continue each other. Each text
-    of a batch has counts of its own.
+    of a batch has counts of its own. `charjax.sample` lets it count what it draws too.
 
     It takes some time for each character, as `Dynamic` does, and memory for the counts
     of the training text once for each text read.
