@@ -60,8 +60,8 @@ def test_a_row_for_each_predictor_and_for_their_mixture(trained, run, tmp_path):
         "model": params,
         "ensemble of 2": params,  # of a model with itself
         "dynamic": charjax.report.dynamic_for(trained.path),
-        "7-gram": ngram,
-        "7-gram adaptive": charjax.AdaptiveNGram(ngram),
+        "8-gram": ngram,
+        "8-gram adaptive": charjax.AdaptiveNGram(ngram),
     }
     predictors["mixture"] = charjax.Mixture(list(predictors.values()))
     for name, predictor in predictors.items():
@@ -95,7 +95,7 @@ def test_an_ngram_is_fitted_to_the_training_split_alone(trained, run):
     )
     lanes = streams.train
     train_BxL = lanes.window(0, lanes.num_chunks * lanes.seq_length)
-    expected = charjax.NGram.fit(train_BxL, vocab, 7)
+    expected = charjax.NGram.fit(train_BxL, vocab, 8)
     assert (
         charjax.score(ngram, text[:99]).nats == charjax.score(expected, text[:99]).nats
     )
