@@ -30,8 +30,11 @@ if TYPE_CHECKING:
         num_parameters,
     )
     from charjax.predict import (
+        AdaptiveNGram,
         Dynamic,
         DynamicRule,
+        Ensemble,
+        Mixture,
         NGram,
         Predictor,
         evaluate,
@@ -64,6 +67,9 @@ _HOMES = {
     "initial_carry": "model",
     "loss": "model",
     "num_parameters": "model",
+    "AdaptiveNGram": "predict",
+    "Ensemble": "predict",
+    "Mixture": "predict",
     "Dynamic": "predict.dynamic",
     "DynamicRule": "predict.dynamic_rule",
     "NGram": "predict.ngram",
@@ -84,14 +90,17 @@ _HOMES = {
 }
 
 __all__ = [
+    "AdaptiveNGram",
     "BusyError",
     "CharjaxError",
     "CheckpointError",
     "ConfigError",
     "Dynamic",
     "DynamicRule",
+    "Ensemble",
     "Execution",
     "MissingTextError",
+    "Mixture",
     "ModelSpec",
     "NGram",
     "Noise",

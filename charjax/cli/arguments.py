@@ -163,6 +163,33 @@ def _add_model_verbs(add: Any) -> None:
     score = add("score", "score.score", "measure how well a model predicts a text")
     _add_model(score)
     score.add_argument("text", help="a text file")
+    score.add_argument(
+        "--ngram",
+        action="store_true",
+        help="also an n-gram model of the training text, and what they give mixed",
+    )
+    score.add_argument(
+        "--dynamic",
+        action="store_true",
+        help="also the model that learns while it reads, and the n-gram likewise",
+    )
+    score.add_argument(
+        "--ensemble",
+        metavar="RUN,RUN",
+        help="also the geometric mean of the model and those of other runs",
+    )
+    score.add_argument(
+        "--baselines",
+        action="store_true",
+        help="also gzip, bzip2 and xz, which know nothing but the text itself",
+    )
+    score.add_argument(
+        "--lanes",
+        metavar="N",
+        type=int,
+        default=1,
+        help="read N parts of the text side by side: faster, and nearly exact",
+    )
     _add_on_unknown(score)
 
     inspect = add(
@@ -185,6 +212,11 @@ def _add_run_verbs(add: Any) -> None:
     )
     compare.add_argument("paths", nargs="+", metavar="RUN", help="a run's folder")
     compare.add_argument("--output", metavar="FILE.html", help="also write a page")
+    compare.add_argument(
+        "--text",
+        metavar="FILE",
+        help="instead compare the predictions of two runs on this text",
+    )
 
 
 def _add_others(add: Any) -> None:

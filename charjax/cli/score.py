@@ -4,20 +4,77 @@ import argparse
 import math
 
 from charjax import predict
-from charjax.cli.models import load_model, read_bytes, read_text
+from charjax.checkpoint import load
+from charjax.cli.models import load_dynamic, load_model, read_bytes, read_text
 from charjax.cli.output import say
+from charjax.cli.scores import Size, baseline_rows, rows_of, table
+from charjax.errors import ConfigError
+from charjax.model import Params
+from charjax.predict.mixture import mixed
+from charjax.predict.scoring import score_of
 from charjax.text.novelty import novel_share
 
 
 def score(args: argparse.Namespace) -> None:
-    """Prints how well a model predicts a text."""
+    """Prints how well a model, or several predictors, predict a text."""
+    if args.dynamic and args.lanes != 1:
+        raise ConfigError(
+            f"--lanes must be 1 with --dynamic, as each lane would learn from itself "
+            f"alone; got {args.lanes}. Try without one of them."
+        )
     params = load_model(args)
     text = read_text(args.text, params.vocab.encoding)
-    result = predict.score(params, text, on_unknown=args.on_unknown)
-    say(f"characters       {len(result.log_probs):,}")
-    say(f"nats/char        {result.nats:.4f}")
-    say(f"bits/char        {result.bits:.4f}")
-    say(f"perplexity       {result.perplexity:.4f}")
+    if not (args.dynamic or args.ngram or args.ensemble or args.baselines):
+        options = {"on_unknown": args.on_unknown, "lanes": args.lanes}
+        result = predict.score(params, text, **options)
+        say(f"characters       {len(result.log_probs):,}")
+        say(f"nats/char        {result.nats:.4f}")
+        say(f"bits/char        {result.bits:.4f}")
+        say(f"perplexity       {result.perplexity:.4f}")
+        return
+    _show_table(args, params, text)
+
+
+def _show_table(args: argparse.Namespace, params: Params, text: str | bytes) -> None:
+    """Prints a row for each predictor and compressor."""
+    ids = params.vocab.encode(text, on_unknown=args.on_unknown)
+    text = params.vocab.decode(ids)
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    scores = {
+        name: predict.score(predictor, text, lanes=args.lanes)
+        for name, predictor in _predictors(args, params).items()
+    }
+    if len(scores) > 1:
+        log_probs = mixed([score.log_probs for score in scores.values()], ids)
+        scores["mixture"] = score_of(log_probs)
+    size = Size(len(ids), len(data))
+    rows = rows_of(scores, size)
+    if args.baselines:
+        rows += baseline_rows(data, size)
+    say(f"{size.characters:,} characters, {size.bytes:,} bytes")
+    say(table(rows))
+
+
+def _predictors(
+    args: argparse.Namespace, params: Params
+) -> dict[str, Params | predict.Predictor]:
+    """Returns the predictors that the arguments ask for, by the names of their rows."""
+    found: dict[str, Params | predict.Predictor] = {"model": params}
+    if args.ensemble:
+        others = [load(run, args.which) for run in args.ensemble.split(",")]
+        name = f"ensemble of {len(others) + 1}"
+        found[name] = predict.Ensemble([params, *others])
+    if args.dynamic:
+        found["dynamic"] = load_dynamic(args)
+    if args.ngram:
+        from charjax.report import ngram_for  # only here: it takes a while to import
+
+        ngram = ngram_for(args.path, params.vocab, args.which, fallback=args.fallback)
+        name = f"{ngram.grams.longest}-gram"
+        found[name] = ngram
+        if args.dynamic:
+            found[f"{name}, adaptive"] = predict.AdaptiveNGram(ngram)
+    return found
 
 
 def novel(args: argparse.Namespace) -> None:

@@ -1,8 +1,11 @@
 """What anything that predicts the next character can do: score texts and write them."""
 
+from charjax.predict.adaptive import AdaptiveNGram
 from charjax.predict.dynamic import Dynamic, dynamic_step
 from charjax.predict.dynamic_rule import DynamicRule
+from charjax.predict.ensemble import Ensemble
 from charjax.predict.evaluation import evaluate
+from charjax.predict.mixture import Mixture
 from charjax.predict.ngram import NGram
 from charjax.predict.predictor import Learner, ModelPredictor, Predictor, predictor_of
 from charjax.predict.sampling import sample, stream
@@ -11,9 +14,12 @@ from charjax.predict.statistics import gather_statistics
 from charjax.predict.tuning import tune_dynamic
 
 __all__ = [
+    "AdaptiveNGram",
     "Dynamic",
     "DynamicRule",
+    "Ensemble",
     "Learner",
+    "Mixture",
     "ModelPredictor",
     "NGram",
     "Predictor",

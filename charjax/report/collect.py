@@ -8,7 +8,7 @@ import numpy as np
 from charjax import cells, checkpoint, model
 from charjax.config import Config, flatten
 from charjax.model import Params
-from charjax.report import activity, advice, heldout, measure
+from charjax.report import activity, advice, heldout, measure, predictors
 from charjax.report.command import command
 from charjax.report.heldout import HeldOut
 from charjax.report.read import SavedRun, Section, curves, read_run
@@ -27,8 +27,8 @@ class Report(NamedTuple):
       run: name, command, model, parameters by part, time, speed, losses, versions.
       config: every field of the configuration.
       curves: training and validation loss, learning rate, gradient norm; `ngram`, the
-        loss of an n-gram model on the same split; `clip_norm`, the norm at which
-        gradients are clipped.
+        loss of an n-gram model on the same split, and of mixtures on a part of it;
+        `clip_norm`, the norm at which gradients are clipped.
       advice: what to try next, as `charjax.report.advise` returns it.
       samples: texts drawn during training.
       temperatures: texts drawn from the best checkpoint, by temperature.
@@ -70,7 +70,7 @@ def collect(path: Path | str) -> Report:
     streams = heldout.open_splits(run.config, run.text_sha256, params.vocab)
     split = heldout.choose_heldout(streams)
     lines = curves(run.records) | {
-        "ngram": measure.reference_loss(streams, split, params.vocab),
+        "ngram": predictors.other_predictors(params, streams, split),
         "clip_norm": _clip_norm(run.config),
     }
     missing = {"missing": split}

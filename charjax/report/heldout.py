@@ -1,5 +1,6 @@
 """The text that a run was trained and measured on, and passages of a held-out split."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,12 @@ def choose_heldout(streams: Streams | str) -> HeldOut | str:
 def num_characters(lanes: Lanes) -> int:
     """Returns the characters of a split."""
     return lanes.batch_size * lanes.seq_length * lanes.num_chunks
+
+
+def num_chunks(lanes: Lanes, characters: int) -> int:
+    """Returns how many chunks of each lane have about as many characters in all."""
+    chunk_size = lanes.batch_size * lanes.seq_length
+    return min(lanes.num_chunks, math.ceil(characters / chunk_size))
 
 
 def start_of_lanes(lanes: Lanes, most: int) -> np.ndarray:

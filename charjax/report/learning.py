@@ -66,7 +66,7 @@ def dynamic_for(
 def _statistics(path: Path, params: Params, say: Say) -> Params:
     """Returns the statistics of a checkpoint, kept or gathered now."""
     manifest = checkpoint.read(path)
-    config, text_sha256 = _run_of(path, manifest)
+    config, text_sha256 = run_of(path, manifest)
     about = {
         "text_sha256": text_sha256,
         "characters": _CHARACTERS,
@@ -81,7 +81,7 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
             f"once. {streams} Try --config.data.dir as in training."
         )
     say("gathering gradients of the training text, once; this takes some seconds")
-    stats = gather_statistics(params, _excerpts(streams.train))
+    stats = gather_statistics(params, excerpts(streams.train))
     try:
         checkpoint.save_derived(path, NAME, stats, about)
     except CheckpointError as error:  # such as a folder that may not be written
@@ -89,7 +89,7 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
     return stats
 
 
-def _run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
+def run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
     """Returns the configuration of a checkpoint's run and the checksum of its text."""
     place = str(path / checkpoint.MANIFEST)
     config = folder.checked_config(manifest.config, place, "Try another checkpoint")
@@ -102,7 +102,7 @@ def _run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
     return config, text_sha256
 
 
-def _excerpts(train: Lanes) -> np.ndarray:
+def excerpts(train: Lanes) -> np.ndarray:
     """Returns ids_NxL: passages that lie evenly over the split, in whole chunks."""
     size = DynamicRule.chunk_length
     longest = train.num_chunks * train.seq_length + 1

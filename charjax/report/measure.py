@@ -6,12 +6,11 @@ import numpy as np
 
 from charjax.config import Config
 from charjax.model import Params
-from charjax.predict import NGram, Predictor, predictor_of, sample
+from charjax.predict import Predictor, predictor_of, sample
 from charjax.predict.evaluation import chunk_losses
-from charjax.report.heldout import HeldOut, passages, start_of_lanes, symbol_names
+from charjax.report.heldout import HeldOut, num_chunks, passages, symbol_names
 from charjax.report.read import Section
-from charjax.text import Lanes, Streams
-from charjax.text.vocab import Vocab
+from charjax.text import Lanes
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 1.0, 1.2)
 
@@ -20,27 +19,6 @@ _GUESSES = 5
 _SAMPLE_LENGTH = 400
 _SCORED_CHARACTERS = 500_000  # read for the standard error
 _MIN_STRETCHES = 8  # of text whose mean losses give the standard error
-_NGRAM_CHARACTERS = 5_000_000  # of the training text, from its start
-_NGRAM_ORDER = 6
-
-
-def reference_loss(
-    streams: Streams | str, heldout: HeldOut | str, vocab: Vocab
-) -> Section | None:
-    """Returns the loss of an n-gram model on the validation split.
-
-    Returns:
-      Its order, loss and training characters; None without a validation split.
-    """
-    if isinstance(streams, str) or isinstance(heldout, str):
-        return None
-    if heldout.name != "validation":
-        return None
-    train_BxL = start_of_lanes(streams.train, _NGRAM_CHARACTERS)
-    fitted = NGram.fit(train_BxL, vocab, order=_NGRAM_ORDER)
-    chunks = _num_chunks(heldout.lanes, _NGRAM_CHARACTERS)
-    loss = float(np.mean(chunk_losses(fitted, heldout.lanes, most_chunks=chunks)))
-    return {"order": _NGRAM_ORDER, "loss": loss, "characters": train_BxL.size}
 
 
 def standard_error(model: Params | Predictor, lanes: Lanes) -> float | None:
@@ -51,18 +29,12 @@ def standard_error(model: Params | Predictor, lanes: Lanes) -> float | None:
     there are fewer than eight lanes.
     """
     cuts = math.ceil(_MIN_STRETCHES / lanes.batch_size)
-    num_chunks = _num_chunks(lanes, _SCORED_CHARACTERS)
-    if num_chunks < cuts:
+    count = num_chunks(lanes, _SCORED_CHARACTERS)
+    if count < cuts:
         return None
-    nats_KxB = chunk_losses(model, lanes, most_chunks=num_chunks)
+    nats_KxB = chunk_losses(model, lanes, most_chunks=count)
     stretches = [part.mean(axis=0) for part in np.array_split(nats_KxB, cuts)]
     return float(np.std(stretches, ddof=1) / math.sqrt(np.size(stretches)))
-
-
-def _num_chunks(lanes: Lanes, characters: int) -> int:
-    """Returns how many chunks of each lane have about as many characters in all."""
-    chunk_size = lanes.batch_size * lanes.seq_length
-    return min(lanes.num_chunks, math.ceil(characters / chunk_size))
 
 
 def samples_by_temperature(model: Params | Predictor, config: Config) -> Section:

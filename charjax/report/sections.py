@@ -102,7 +102,24 @@ def losses(curves: Section) -> str:
 <p>The loss is in nats a character. The ring marks the best checkpoint.
 {text(" ".join(notes))} {HOVER}</p>
 <figure class="wide charts"><div id="loss"></div><div id="rate"></div>
-<div id="norm"></div></figure></section>"""
+<div id="norm"></div></figure>{_other_predictors(curves["ngram"])}</section>"""
+
+
+def _other_predictors(ngram: Section | None) -> str:
+    """Returns a table of what was measured beside the model."""
+    if not ngram:
+        return ""
+    rows = "".join(
+        f"<tr><th scope=row>{text(name)}</th><td>{loss:.4f} nats</td>"
+        f"<td>{bits(loss):.3f} bits</td></tr>"
+        for name, loss in ngram["rows"]
+    )
+    return f"""
+<h3>Other predictors</h3>
+<p>Losses on the first {ngram["read"]:,} characters of the split, read one after the
+other. A mixture's weights, and a model that learns while it reads, follow what was
+read before.</p>
+<table class="predictors"><tbody>{rows}</tbody></table>"""
 
 
 def advice(verdicts: Sequence[Advice]) -> str:

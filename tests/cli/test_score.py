@@ -1,6 +1,16 @@
 """`charjax score` and `charjax novel`."""
 
+import bz2
+import gzip
+import lzma
+import math
+import re
+
+import numpy as np
+import pytest
+
 import charjax
+from tests.cli.conftest import save
 
 
 def test_score_prints_what_the_library_says(cv, run, tmp_path):
@@ -11,6 +21,127 @@ def test_score_prints_what_the_library_says(cv, run, tmp_path):
     assert f"{score.nats:.4f}" in out
     assert f"{score.bits:.4f}" in out
     assert f"{score.perplexity:.4f}" in out
+    assert len(out.splitlines()) == 4
+
+
+def rows_of(out):
+    """The rows of a table by their names, each a list of numbers or `-`."""
+    _, _, *lines = out.splitlines()
+    cells = [re.split(r"  +", line.replace(",", "")) for line in lines]
+    return {name: [x if x == "-" else float(x) for x in rest] for name, *rest in cells}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A run that was trained on a text, with its folder, and the text."""
+    folder = tmp_path_factory.mktemp("trained")
+    text = "the cat sat on the mat. a dog ate the hat.\n" * 120
+    (folder / "input.txt").write_text(text)
+    config = charjax.default_config()
+    config.data.update(dir=str(folder), batch_size=5, seq_length=20)
+    config.model.update(hidden_size=8, num_layers=1)
+    config.train.update(max_steps=40, checkpoint_dir=str(folder / "cv"), report=False)
+    return charjax.train(config, sinks=()), text
+
+
+def test_a_row_for_each_predictor_and_for_their_mixture(trained, run, tmp_path):
+    trained, text = trained
+    text = text[:2500] + "the hat on the dog. " * 10
+    file = tmp_path / "text.txt"
+    file.write_text(text)
+    arguments = "--ngram", "--dynamic", "--baselines", "--ensemble", trained.path
+    status, out, _ = run("score", trained.path, file, *arguments)
+    assert status == 0
+    assert out.splitlines()[0] == "2,700 characters, 2,700 bytes"
+    rows = rows_of(out)
+    params = charjax.load(trained.path)
+    ngram = charjax.report.ngram_for(trained.path, params.vocab)
+    predictors = {
+        "model": params,
+        "ensemble of 2": params,  # of a model with itself
+        "dynamic": charjax.report.dynamic_for(trained.path),
+        "8-gram": ngram,
+        "8-gram adaptive": charjax.AdaptiveNGram(ngram),
+    }
+    predictors["mixture"] = charjax.Mixture(list(predictors.values()))
+    for name, predictor in predictors.items():
+        score = charjax.score(predictor, text)
+        nats, error, bits, bits_a_byte, perplexity, size = rows[name]
+        assert nats == pytest.approx(score.nats, abs=2e-4)
+        assert bits == bits_a_byte == pytest.approx(score.bits, abs=2e-4)
+        assert perplexity == pytest.approx(score.perplexity, rel=1e-3)
+        assert size == pytest.approx(math.ceil(score.bits * 2700 / 8), abs=1)
+        means = [x.mean() for x in np.array_split(score.log_probs, 20)]
+        assert error == pytest.approx(np.std(means, ddof=1) / 20**0.5, abs=2e-4)
+    data = text.encode()
+    for name, size in {
+        "gzip -9": len(gzip.compress(data, 9)),
+        "bzip2 -9": len(bz2.compress(data, 9)),
+        "xz -9": len(lzma.compress(data, preset=9)),
+    }.items():
+        nats, error, bits, _, _, compressed = rows[name]
+        assert error == "-"
+        assert compressed == size
+        assert bits == pytest.approx(8 * size / 2700, abs=1e-4)
+        assert nats == pytest.approx(8 * size / 2700 * math.log(2), abs=1e-4)
+
+
+def test_an_ngram_is_fitted_to_the_training_split_alone(trained, run):
+    trained, text = trained
+    vocab = charjax.load(trained.path).vocab
+    ngram = charjax.report.ngram_for(trained.path, vocab)
+    streams = charjax.text.split_corpus(
+        vocab.encode(text), batch_size=5, seq_length=20, train_frac=0.95, val_frac=0.05
+    )
+    lanes = streams.train
+    train_BxL = lanes.window(0, lanes.num_chunks * lanes.seq_length)
+    expected = charjax.NGram.fit(train_BxL, vocab, 8)
+    assert (
+        charjax.score(ngram, text[:99]).nats == charjax.score(expected, text[:99]).nats
+    )
+
+
+def test_bytes_count_as_the_file_has_them(cv, run, tmp_path):
+    file = tmp_path / "text.txt"
+    symbols = "abé€"
+    save(tmp_path, "wide", symbols=symbols)
+    file.write_text(symbols * 3 + "?", encoding="utf-8")
+    arguments = "--baselines", "--on-unknown", "skip"
+    _, out, _ = run("score", tmp_path / "wide", file, *arguments)
+    assert out.splitlines()[0] == "12 characters, 21 bytes"
+    (_, error, bits, bits_a_byte, *_) = rows_of(out)["model"]
+    assert error == "-"  # too short
+    assert bits_a_byte == pytest.approx(bits * 12 / 21, abs=1e-4)
+
+
+def test_lanes_score_about_what_a_sequential_reading_scores(cv, run, tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("abc abd\n" * 600)
+    nats = []
+    for lanes in (1, 4):
+        _, out, _ = run("score", cv / "first", file, "--lanes", lanes)
+        nats.append(float(out.splitlines()[1].split()[-1]))
+    assert nats[0] == pytest.approx(nats[1], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lanes", 0], "lanes must be an integer of 1 or more; got 0"),
+        (["--lanes", 2, "--dynamic"], "--lanes must be 1 with --dynamic"),
+        (["--ensemble", "{cv}/bytes"], "must have one vocabulary"),
+        (["--ensemble", "{cv}/none"], "none"),
+        (["--ngram"], "an n-gram model must have the text"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_line(cv, run, tmp_path, options, message):
+    file = tmp_path / "text.txt"
+    file.write_text("abc abc")
+    options = [str(option).replace("{cv}", str(cv)) for option in options]
+    status, _, err = run("score", cv / "first", file, *options)
+    assert status == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
 
 
 def test_novel_shows_the_share_of_new_substrings(run, tmp_path):

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charjax
-from charjax import ConfigError, Dynamic, DynamicRule, Execution, NGram
+from charjax import (
+    AdaptiveNGram,
+    ConfigError,
+    Dynamic,
+    DynamicRule,
+    Ensemble,
+    Execution,
+    Mixture,
+    NGram,
+)
 from charjax.predict.evaluation import chunk_losses
 from charjax.predict.predictor import ModelPredictor
 from charjax.text.streams import split_corpus
@@ -41,14 +50,24 @@ def model_predictor(**fields):
     return ModelPredictor(make(**fields), Execution())
 
 
+NGRAM = NGram.fit(IDS, VOCAB, order=4)
+DYNAMIC = Dynamic(
+    make(cell="gru", num_layers=1), rule=DynamicRule("sgd", chunk_length=3, rate=0.05)
+)
+MODELS = [make(), make(1), NGRAM]
+# Whatever predicts is held to the contract by a line here.
 PREDICTORS = {
     "lstm": model_predictor(),
     "gru": model_predictor(cell="gru", embedding_size=3),
-    "ngram": NGram.fit(IDS, VOCAB, order=4),
-    "dynamic": Dynamic(
-        make(cell="gru", num_layers=1),
-        rule=DynamicRule("sgd", chunk_length=3, rate=0.05),
-    ),
+    "ngram": NGRAM,
+    "adaptive": AdaptiveNGram(NGRAM),
+    "ensemble": Ensemble(MODELS),
+    "arithmetic": Ensemble(MODELS, "arithmetic"),
+    "mixture": Mixture(MODELS, rate=0.3),
+    "bayes": Mixture(MODELS, [0.2, 0.2, 0.6], rate=1, gated=False),
+    "fixed": Mixture(MODELS, [0.2, 0.2, 0.6], rate=0),
+    "dynamic": DYNAMIC,
+    "nested": Mixture([Ensemble(MODELS[:2]), AdaptiveNGram(NGRAM), DYNAMIC]),
 }
 each_predictor = pytest.mark.parametrize("name", PREDICTORS)
 
@@ -73,6 +92,26 @@ def test_no_probability_depends_on_a_later_character(name, data):
         for x in (ids, others)
     )
     np.testing.assert_array_equal(before[:changed], after[:changed])
+
+
+@each_predictor
+@pytest.mark.parametrize("cut", [1, 3, 7])
+def test_texts_read_in_pieces_are_predicted_as_the_whole(name, cut):
+    predictor, ids_TxB = PREDICTORS[name], IDS[:60].reshape(20, 3)
+    _, whole = predictor.read(predictor.start(3), ids_TxB)
+    state, pieces = predictor.start(3), []
+    for first in range(0, 20, cut):
+        state, piece = predictor.read(state, ids_TxB[first : first + cut])
+        pieces.append(piece)
+    np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=1e-5, atol=1e-6)
+
+
+@each_predictor
+def test_a_text_is_predicted_alike_whatever_is_read_beside_it(name):
+    predictor, ids_TxB = PREDICTORS[name], IDS[:60].reshape(20, 3)
+    _, together = predictor.read(predictor.start(3), ids_TxB)
+    _, alone = predictor.read(predictor.start(1), ids_TxB[:, 1:2])
+    np.testing.assert_allclose(together[:, 1:2], alone, rtol=1e-4, atol=1e-5)
 
 
 @each_predictor

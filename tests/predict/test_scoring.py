@@ -9,7 +9,7 @@ import pytest
 
 import charjax
 from charjax import ConfigError, TextError, Vocab
-from charjax.predict import evaluation, predictor
+from charjax.predict import evaluation, predictor, scoring
 from charjax.predict.predictor import ModelPredictor
 from charjax.predict.scoring import read_text
 from charjax.text.streams import split_corpus
@@ -108,7 +108,8 @@ def test_neither_length_nor_weights_nor_temperature_compile_anew():
     params, others = make(hidden_size=3), make(1, hidden_size=3)
     with compilations() as compiled:
         charjax.score(params, TEXT)
-    assert sum("_read_piece" in name for name in compiled) == 1
+        charjax.score(params, TEXT[:2])  # single characters are read by themselves
+    assert sum("_read_piece" in name for name in compiled) == 2
     with compilations() as compiled:
         for length in (1, 2, 89):
             charjax.score(params, TEXT[:length])
@@ -253,3 +254,30 @@ def test_a_model_in_double_precision_predicts_as_in_single():
     squared = {symbol: p**2 for symbol, p in expected.items()}
     for symbol, p in got.items():
         assert p == pytest.approx(squared[symbol] / sum(squared.values()), rel=1e-4)
+
+
+@pytest.mark.parametrize("lanes", [2, 3, 7, 1000])
+def test_lanes_give_what_a_sequential_reading_gives(lanes, monkeypatch):
+    monkeypatch.setattr(scoring, "_WARM_UP", 30)
+    # Small weights, so that the state forgets what was before the warm-up.
+    params, text = jax.tree.map(lambda w: 0.3 * w, make(cell="gru")), TEXT * 5
+    expected = charjax.score(params, text)
+    got = charjax.score(params, text, lanes=lanes)
+    np.testing.assert_allclose(got.log_probs, expected.log_probs, atol=1e-3)
+    # Before its lane's own start a character is seen by no state that is zero.
+    np.testing.assert_allclose(got.log_probs[:30], expected.log_probs[:30], atol=1e-5)
+    assert got.nats == pytest.approx(expected.nats, abs=1e-4)
+
+
+def test_a_lane_sees_what_is_before_it(monkeypatch):
+    monkeypatch.setattr(scoring, "_WARM_UP", 30)
+    ngram = charjax.NGram.fit(VOCAB.encode(TEXT), VOCAB, order=4)
+    text = TEXT[7:] + TEXT * 3
+    expected, got = (charjax.score(ngram, text, lanes=n) for n in (1, 5))
+    np.testing.assert_array_equal(got.log_probs, expected.log_probs)
+
+
+@pytest.mark.parametrize("lanes", [0, -1, 1.5, "2"])
+def test_a_number_of_lanes_that_is_none_is_refused(lanes):
+    with pytest.raises(ConfigError, match="lanes must be an integer of 1 or more"):
+        charjax.score(make(), TEXT, lanes=lanes)

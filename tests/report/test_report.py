@@ -143,3 +143,29 @@ def test_any_predictor_can_be_measured_as_a_model_is(run):
         scored = charjax.score(ngram, "".join(passage["characters"])).log_probs
         np.testing.assert_allclose(passage["log_probs"][1:], scored[1:], rtol=1e-5)
     assert standard_error(ngram, lanes) > 0
+
+
+def test_other_predictors_are_measured_on_the_start_of_the_split(run, data):
+    corpus = open_corpus(run.path.parent.parent / "text")
+    streams = split_corpus(
+        corpus.ids, batch_size=5, seq_length=20, train_frac=0.8, val_frac=0.2
+    )
+    val = streams.val
+    text = corpus.vocab.decode(val.window(0, val.num_chunks * 20).ravel())
+    ngram = report.ngram_for(run.path, corpus.vocab)
+    dynamic = report.dynamic_for(run.path)
+    expected = [
+        charjax.score(predictor, text).nats
+        for predictor in (
+            run.params,
+            ngram,
+            charjax.Mixture([run.params, ngram]),
+            dynamic,
+            charjax.Mixture([dynamic, ngram]),
+        )
+    ]
+    assert data.curves["ngram"]["read"] == len(text)
+    rows = data.curves["ngram"]["rows"]
+    np.testing.assert_allclose([loss for _, loss in rows], expected, rtol=1e-4)
+    page = report.render(data)
+    assert all(f"{loss:.4f} nats" in page for loss in expected)
