@@ -12,6 +12,7 @@ from charjax.config import Config, default_config
 
 def get_config() -> Config:
     config = default_config()
+    config.data.seq_length = 100
     config.model.hidden_size = 192
     config.model.embedding_size = 192
 

@@ -75,4 +75,6 @@ def test_a_wheel_lists_the_recipes_from_any_folder(clone, tmp_path):
     zipfile.ZipFile(build("wheel", clone, tmp_path)).extractall(site)
     code = "from charjax.cli.recipes import all_recipes as f; print(*f().values())"
     paths = run(code, cwd=tmp_path, site=site).split()
-    assert [Path(path).parent for path in paths] == [site / "charjax/configs"] * 3
+    assert {Path(path).parent for path in paths} == {site / "charjax/configs"}
+    recipes = (ROOT / "configs").glob("*.py")
+    assert {Path(path).name for path in paths} == {path.name for path in recipes}

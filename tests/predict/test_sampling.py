@@ -240,6 +240,7 @@ def test_no_value_compiles_anew(cell):
     with compilations() as compiled:
         charjax.sample(params, "abc", length=3)
     assert sum("_draw_" in name for name in compiled) == 1
+    charjax.sample(params, "a", length=3)  # one character is read by a smaller program
     with compilations() as compiled:
         for prime, length, temperature in [
             ("a", 700, 0.3),
