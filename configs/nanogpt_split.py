@@ -15,7 +15,7 @@ from charjax.errors import check_choice
 # By budget: units, dropout, epochs.
 _RECIPES = {
     "quick": (256, 0.2, 5),
-    "small": (244, 0.4, 26),
+    "small": (244, 0.3, 22),
     "large": (512, 0.5, 20),
 }
 
