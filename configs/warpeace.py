@@ -5,10 +5,16 @@
     charjax train --config warpeace:45k
 
 The text is read as bytes, in lanes of which 80% train, 10% validate and 10% test, in
-chunks of 100 x 100. The sizes are `45k`, `122k` (the default), `375k` and `1270k`: the
-most units of a two-layer LSTM with at most that many parameters.
+chunks of 100 x 100. The sizes are those of the paper (https://arxiv.org/abs/1506.02078):
+the most units of a two-layer LSTM with at most that many parameters. The paper's losses
+are its best of each size, recalled and not read again.
 
-https://arxiv.org/abs/1506.02078
+| size | units | epochs | validation loss | the paper |
+| --- | --- | --- | --- | --- |
+| `45k` | 45 | 20 | 1.3350 | 1.373 |
+| `122k` (the default) | 83 | 20 | 1.1930 | 1.226 |
+| `375k` | 159 | 16 | | 1.137 |
+| `1270k` | 307 | 10 | 1.0582 | 1.077 |
 """
 
 from charjax.config import Config, default_config
