@@ -19,8 +19,6 @@ _RECIPES = (
     "char_rnn",
     "nanogpt_split:quick",
     "nanogpt_split:small",
-    "nanogpt_split:large",
-    "tinyshakespeare_best",
     "warpeace:45k",
     "warpeace:122k",
     "warpeace:375k",

@@ -1,12 +1,14 @@
-"""An LSTM on nanoGPT's split of tinyshakespeare, in three sizes of budget.
+"""An LSTM on nanoGPT's split of tinyshakespeare, in two budgets.
 
     python launch.py --config configs/nanogpt_split.py
     charjax train --config nanogpt_split
     charjax train --config nanogpt_split:quick
-    charjax train --config nanogpt_split:large
 
 The first 90% of the text train, the last 10% validate, as in nanoGPT's
-`shakespeare_char`, whose transformer of 10.65 M parameters is published at 1.4697.
+`shakespeare_char`, whose transformer of 10.65 M parameters is published at 1.4697. On
+two cores of an AMD EPYC with AVX-512 the default, `small`, with 0.99 M parameters,
+reaches 1.4340 nats a character after 22 epochs in 9 min 42 s, and `quick`, with 0.62 M,
+1.4752 after 6 epochs in 1 min 40 s.
 """
 
 from charjax.config import Config, default_config
@@ -14,14 +16,13 @@ from charjax.errors import check_choice
 
 # By budget: units, dropout, epochs.
 _RECIPES = {
-    "quick": (256, 0.2, 5),
+    "quick": (192, 0.15, 6),
     "small": (244, 0.3, 22),
-    "large": (512, 0.5, 20),
 }
 
 
 def get_config(budget: str = "small") -> Config:
-    """Returns the recipe of a budget: `quick`, `small` (the default) or `large`."""
+    """Returns the recipe of a budget: `quick` or `small` (the default)."""
     check_choice("the budget after the colon", budget, tuple(_RECIPES))
     size, dropout, epochs = _RECIPES[budget]
     config = default_config()

@@ -3,8 +3,9 @@
     python launch.py --config configs/shakespeare_lstm.py
     charjax train --config shakespeare_lstm
 
-Two epochs of 4.8 million characters reach a validation loss of 1.3277 nats a character
-(1.916 bits) in 1 min 34 s, on two cores of an AMD EPYC with AVX-512.
+Two epochs of 4.8 million characters reach a validation loss of 1.2603 nats a character
+(1.818 bits) in 1 min 55 s, on two cores of an AMD EPYC with AVX-512. A Kneser-Ney model
+of order 6 is at 1.3536.
 """
 
 from charjax.config import Config, default_config
