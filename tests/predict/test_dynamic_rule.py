@@ -1,4 +1,4 @@
-"""What is no rule, no statistics or no text for dynamic evaluation: one line each."""
+"""Wrong rules, statistics and texts for dynamic evaluation: one line each."""
 
 import jax
 import jax.numpy as jnp
