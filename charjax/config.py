@@ -246,7 +246,7 @@ def _check_rate(config: Config) -> None:
     if not config.optimizer.learning_rate and name in ("rmsprop", "sgd"):
         raise ConfigError(
             f"optimizer.learning_rate must be above 0 with optimizer.name={name}; got "
-            "0, which stands for a rate that suits muon and adam. Try 0.002."
+            "0, which chooses a rate for muon, adamw and adam alone. Try 0.002."
         )
 
 

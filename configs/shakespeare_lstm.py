@@ -5,7 +5,7 @@
 
 Two epochs of 4.8 million characters reach a validation loss of 1.2603 nats a character
 (1.818 bits) in 1 min 55 s, on two cores of an AMD EPYC with AVX-512. A Kneser-Ney model
-of order 6 is at 1.3536.
+of order 8 is at 1.3344 (in the report of the run).
 """
 
 from charjax.config import Config, default_config

@@ -203,3 +203,11 @@ def test_no_damaged_config_of_a_run_raises_anything_but_a_line(plain):
     except ConfigError as error:
         message = str(error)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop"])
+def test_an_optimizer_without_a_rate_of_its_own_must_be_given_one(name):
+    with pytest.raises(ConfigError, match=f"must be above 0 .*={name}; got 0, which"):
+        check_config({"optimizer": {"name": name}})
+    given = check_config({"optimizer": {"name": name, "learning_rate": 0.1}})
+    assert given.optimizer.learning_rate == 0.1

@@ -77,7 +77,7 @@ def load_derived(
       about: how they must have been computed.
 
     Returns:
-      The arrays in the form of the template; None where there is no file.
+      The arrays in the form of the template; None without a file.
 
     Raises:
       DamagedError: the file has changed since it was written.

@@ -36,7 +36,7 @@ class Ensemble:
       mean: `'geometric'` or `'arithmetic'`.
 
     Raises:
-      ConfigError: there is no predictor, their vocabularies differ, or the mean is
+      ConfigError: no predictor is given, their vocabularies differ, or the mean is
         unknown.
 
     Example:

@@ -76,7 +76,7 @@ class Mixture:
       gated: whether each last character has weights of its own.
 
     Raises:
-      ConfigError: there is no predictor, their vocabularies differ, the weights do not
+      ConfigError: no predictor is given, their vocabularies differ, the weights do not
         sum to 1, or the rate is not from 0 to 1.
 
     Example:

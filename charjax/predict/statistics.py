@@ -12,6 +12,7 @@ from charjax.errors import TextError
 from charjax.model.params import Params, initial_carry
 from charjax.predict.dynamic import gradient_of
 from charjax.predict.dynamic_rule import DynamicRule
+from charjax.predict.ngram import checked_ids
 from charjax.unroll.execution import Execution
 
 
@@ -84,17 +85,10 @@ def _root_mean_squares(
 
 def _checked(ids: np.ndarray, vocab_size: int, chunk_length: int) -> np.ndarray:
     """Returns ids as int32, with one axis of texts and one of characters."""
-    ids = np.asarray(ids)
-    if ids.ndim == 0 or (ids.size and ids.dtype.kind not in "iu"):
-        raise TextError(f"ids must be integers; got {ids.dtype} of shape {ids.shape}.")
+    ids = checked_ids(ids, vocab_size)
     if ids.size == 0 or ids.shape[-1] <= chunk_length:
         raise TextError(
             f"the text must have a chunk and a character more, {chunk_length + 1} "
             f"characters; got ids of shape {ids.shape}. Try a longer text."
         )
-    if not 0 <= ids.min() <= ids.max() < vocab_size:
-        raise TextError(
-            f"ids must be 0 to {vocab_size - 1}; got {ids.min()} to {ids.max()}. Try "
-            "vocab.encode(text)."
-        )
-    return ids.reshape(-1, ids.shape[-1]).astype(np.int32)
+    return ids.reshape(-1, ids.shape[-1])

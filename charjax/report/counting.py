@@ -25,7 +25,7 @@ def ngram_for(
       fallback: whether the next one is taken if that is damaged.
 
     Raises:
-      CheckpointError: there is no checkpoint, or it is damaged.
+      CheckpointError: no checkpoint is found, or it is damaged.
       TextError: the training text cannot be read.
 
     Example:

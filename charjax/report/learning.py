@@ -46,9 +46,9 @@ def dynamic_for(
         and with one that says why they could not be kept.
 
     Raises:
-      CheckpointError: there is no checkpoint, or it or its statistics are damaged, or
+      CheckpointError: no checkpoint is found, or it or its statistics are damaged, or
         the statistics are of another checkpoint or text.
-      TextError: there are no statistics yet, and the training text cannot be read.
+      TextError: none are kept yet, and the training text cannot be read.
       ConfigError: its cell is not registered.
 
     Example:

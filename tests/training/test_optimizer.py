@@ -9,7 +9,7 @@ import pytest
 import charjax
 from charjax.config import default_config
 from charjax.training.configured import frozen
-from charjax.training.optimizer import make_optimizer, make_schedule
+from charjax.training.optimizer import make_optimizer, make_schedule, with_rate
 from configs import char_rnn
 
 
@@ -152,3 +152,22 @@ def test_frozen_parts_stay_as_they_are_and_count_for_no_clipping():
 def test_parts_that_are_not_there_or_all_parts_cannot_be_frozen(names):
     with pytest.raises(charjax.ConfigError, match=r"some of layer1,layer2,readout,"):
         frozen(model(), names)
+
+
+@pytest.mark.parametrize(
+    ("size", "characters", "accumulate", "rate"),
+    [
+        (128, 2500, 1, 0.02),
+        (512, 2500, 1, 0.01),
+        (128, 5000, 2, 0.04),
+        (2, 10**6, 1, 0.1),
+    ],
+)
+def test_a_rate_of_zero_follows_from_the_sizes(size, characters, accumulate, rate):
+    config = default_config()
+    config.model.hidden_size = size
+    config.data.update(batch_size=characters // 50, seq_length=50)
+    config.optimizer.accumulate = accumulate
+    assert with_rate(config).optimizer.learning_rate == pytest.approx(rate)
+    config.optimizer.learning_rate = 0.5
+    assert with_rate(config).optimizer.learning_rate == 0.5
