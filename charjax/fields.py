@@ -240,6 +240,8 @@ FIELDS = {
     "train.device": Field("auto", "free",
         "where to compute; auto: the best device",
         _one_of("auto", "cpu", "gpu", "tpu")),
+    "train.devices": Field(1, "free",
+        "devices that share the lanes, each with all weights; 0: all", _at_least(0)),
 
     "sample.length": Field(300, "free",
         "characters; 0: no sample", _at_least(0)),

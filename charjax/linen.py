@@ -75,7 +75,7 @@ class RecurrentStack(nn.Module):
             z_TxBxGH,
             carry,
             self.noise,
-            split_key(self.noise, key),
+            split_key(self.noise, key, jnp.arange(batch_size)),
             self.execution,
         )
         return jnp.swapaxes(h_TxBxH, 0, 1), carry

@@ -82,22 +82,46 @@ def has_zoneout(cell: Cell) -> bool:
     return isinstance(cell.step, partial) and cell.step.func is _step
 
 
-def with_masks(z_TxBxGH: ZoneoutInput, carry: Carry, key: Array, rate: float) -> Any:
+def with_masks(
+    z_TxBxGH: ZoneoutInput, carry: Carry, key: Array, lanes_B: Array, rate: float
+) -> Any:
     """Returns the input of a cell with zoneout with a mask for each of T steps.
 
     Args:
       z_TxBxGH: `cell.project(params, x_TxBxD, matmul)`.
       carry: a state of the cell.
       key: draws the masks.
+      lanes_B: the number of each text; see `bernoulli_by_lane`.
       rate: the cell's.
     """
     num_steps = jax.tree.leaves(z_TxBxGH)[0].shape[0]
     leaves, treedef = jax.tree.flatten(carry)
     keeps = [
-        jax.random.bernoulli(jax.random.fold_in(key, i), rate, (num_steps, *leaf.shape))
+        bernoulli_by_lane(
+            jax.random.fold_in(key, i), lanes_B, rate, (num_steps, *leaf.shape[1:])
+        )
         for i, leaf in enumerate(leaves)
     ]
     return z_TxBxGH._replace(keeps=jax.tree.unflatten(treedef, keeps))
+
+
+def bernoulli_by_lane(
+    key: Array, lanes_B: Array, p: float, shape: tuple[int, ...]
+) -> Array:
+    """Returns random booleans for each text, from a key of its own.
+
+    Args:
+      key: the key of text number n is `fold_in(key, n)`.
+      lanes_B: the number of each text.
+      p: the probability of true.
+      shape: of the booleans of one text, time first.
+
+    Returns:
+      Booleans of this shape with the texts as axis 1.
+    """
+    keys_B = jax.vmap(partial(jax.random.fold_in, key))(lanes_B)
+    draw = partial(jax.random.bernoulli, p=p, shape=shape)
+    return jax.vmap(draw, out_axes=1)(keys_B)
 
 
 def _step(

@@ -107,6 +107,7 @@ def forward(
     key: jax.Array | None = None,
     execution: Execution | None = None,
     segment: Any = None,
+    lanes_B: jax.Array | None = None,
     table_VxGH: Any = None,
     unroll: Unroll = choose.unroll,
 ) -> Output:
@@ -120,6 +121,7 @@ def forward(
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
       segment: which part of a chunk this is, if the key is that of the whole chunk.
+      lanes_B: the number of each text, where these are a share of a batch.
       table_VxGH: `input_table(params)`, for callers that read one character at a time
         and compute it before their loop.
       unroll: the strategy that runs each layer over time.
@@ -133,7 +135,9 @@ def forward(
         carry = initial_carry(params, ids_TxB.shape[1])
     params, noise = noisy_weights(params, noise, key)
     has_embedding = params.embedding_VxE is not None
-    keys = split_key(noise, key, has_embedding=has_embedding, segment=segment)
+    if lanes_B is None:
+        lanes_B = jnp.arange(ids_TxB.shape[1])
+    keys = split_key(noise, key, lanes_B, has_embedding=has_embedding, segment=segment)
     noise = noise or Noise()
     if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
         table_VxGH = input_table(params, execution)
@@ -145,7 +149,7 @@ def forward(
         x_TxBxE = jnp.take(embedding_VxE, ids_TxB, axis=0)
         rate, mode = noise.embedding_dropout, noise.dropout_mode
         if keys.embedding is not None:
-            x_TxBxE = dropout(x_TxBxE, keys.embedding, rate, mode)
+            x_TxBxE = dropout(x_TxBxE, keys.embedding, lanes_B, rate, mode)
         project = cell_of(params.spec).project
         z_TxBxGH = project(params.layers[0], x_TxBxE, matmul)
     h_TxBxH, layers, carry = run_layers(
@@ -209,14 +213,15 @@ def run_layers(
         z = z_TxBxGH if i == 0 else cell.project(layer, x_TxBxH, matmul)
         if keys.zoneout is not None and spec.zoneout:
             key_layer = jax.random.fold_in(keys.zoneout, i)
-            z = with_masks(z, layer_carry, key_layer, spec.zoneout)
+            z = with_masks(z, layer_carry, key_layer, keys.lanes_B, spec.zoneout)
         layer_carry, h_TxBxH = unroll(cell, layer, layer_carry, z, execution)
         carries.append(layer_carry)
         outputs.append(h_TxBxH)
         x_TxBxH = h_TxBxH
         if keys.layers is not None:
             key_layer = jax.random.fold_in(keys.layers, i)
-            x_TxBxH = dropout(h_TxBxH, key_layer, noise.dropout, noise.dropout_mode)
+            rate, mode = noise.dropout, noise.dropout_mode
+            x_TxBxH = dropout(h_TxBxH, key_layer, keys.lanes_B, rate, mode)
     return x_TxBxH, tuple(outputs), tuple(carries)
 
 

@@ -96,6 +96,7 @@ def chunk_loss(
     key: jax.Array | None = None,
     penalties: Penalties | None = None,
     execution: Execution | None = None,
+    lanes_B: jax.Array | None = None,
 ) -> ChunkLoss:
     """Returns what `loss` returns, for ids with time first, and the objective.
 
@@ -108,6 +109,7 @@ def chunk_loss(
       key: a `jax.random.key` from which the noise is drawn.
       penalties: what the objective has beside the loss; nothing by default.
       execution: how the model runs.
+      lanes_B: the number of each text, where these are a share of a batch.
 
     Raises:
       ConfigError: as `loss`.
@@ -115,7 +117,10 @@ def chunk_loss(
     penalties, num_steps = penalties or Penalties(), len(x_TxB)
     length = Execution.of(execution).segment_length or len(x_TxB)
     if length == len(x_TxB):
-        out = forward(params, x_TxB, carry, noise=noise, key=key, execution=execution)
+        out = forward(
+            params, x_TxB, carry,
+            noise=noise, key=key, execution=execution, lanes_B=lanes_B,
+        )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_TxB)
         piece = jax.tree.map(lambda x: x[None], measure(penalties, out))
         return ChunkLoss(objective(penalties, nats, piece, num_steps), nats, out.carry)
@@ -131,7 +136,8 @@ def chunk_loss(
         x_SxB, y_SxB, i = segment
         out = forward(
             params, x_SxB, carry,
-            noise=noise, key=key, execution=execution, segment=i,
+            noise=noise, key=key, execution=execution,
+            segment=i, lanes_B=lanes_B,
         )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_SxB)
         return out.carry, (nats, measure(penalties, out))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from charjax.cells.wrap import bernoulli_by_lane
 from charjax.errors import ConfigError, check_choice
 from charjax.fields import choices
 from charjax.model.params import Params, readout_weights
@@ -165,16 +166,20 @@ class Keys(NamedTuple):
       embedding: of the mask on embedded characters.
       layers: of those on the layers' outputs.
       zoneout: of those on the layers' states.
+      lanes_B: each text's number. A text's mask comes from a key of its own, so it is
+        the same however the texts are spread over devices.
     """
 
     embedding: jax.Array | None = None
     layers: jax.Array | None = None
     zoneout: jax.Array | None = None
+    lanes_B: jax.Array | None = None
 
 
 def split_key(
     noise: Noise | None,
     key: jax.Array | None,
+    lanes_B: jax.Array,
     *,
     has_embedding: bool = False,
     segment: Any = None,
@@ -184,6 +189,7 @@ def split_key(
     Args:
       noise: what is drawn.
       key: of the whole chunk.
+      lanes_B: the number of each text that is read.
       has_embedding: whether the model has one.
       segment: which part of the chunk is read, if it is not read as a whole.
     """
@@ -194,21 +200,27 @@ def split_key(
     # A locked mask is one for the whole chunk; others differ by segment.
     key = key if noise.dropout_mode == "locked" else key_steps
     if not has_embedding:
-        return Keys(None, key, key_zoneout)
+        return Keys(None, key, key_zoneout, lanes_B)
     key_layers, key_embedding = jax.random.split(key)
-    return Keys(key_embedding, key_layers, key_zoneout)
+    return Keys(key_embedding, key_layers, key_zoneout, lanes_B)
 
 
-def dropout(x_TxBxH: jax.Array, key: jax.Array, rate: float, mode: str) -> jax.Array:
+def dropout(
+    x_TxBxH: jax.Array, key: jax.Array, lanes_B: jax.Array, rate: float, mode: str
+) -> jax.Array:
     """Sets a share of the units to zero and scales the others up to keep the mean."""
     if rate == 0:
         return x_TxBxH
-    shape = x_TxBxH.shape if mode == "each_step" else (1, *x_TxBxH.shape[1:])
-    return _drop(x_TxBxH, key, rate, shape)
+    num_steps = len(x_TxBxH) if mode == "each_step" else 1
+    keep = bernoulli_by_lane(key, lanes_B, 1 - rate, (num_steps, x_TxBxH.shape[-1]))
+    return _kept(x_TxBxH, keep, rate)
 
 
 def _drop(
     x: jax.Array, key: jax.Array, rate: float, mask_shape: tuple[int, ...]
 ) -> jax.Array:
-    keep = jax.random.bernoulli(key, 1 - rate, mask_shape)
+    return _kept(x, jax.random.bernoulli(key, 1 - rate, mask_shape), rate)
+
+
+def _kept(x: jax.Array, keep: jax.Array, rate: float) -> jax.Array:
     return jnp.where(keep, x / (1 - rate), 0)

@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from charjax import parallel
 from charjax.cells.base import Carry
 from charjax.devices import jit_forward
 from charjax.errors import TextError
@@ -22,7 +24,11 @@ _CHARACTERS = 1 << 16  # read in one call of a compiled function, over all lanes
 
 
 def evaluate(
-    model: Params | Predictor, lanes: Lanes, *, execution: Execution | None = None
+    model: Params | Predictor,
+    lanes: Lanes,
+    *,
+    execution: Execution | None = None,
+    mesh: Mesh | None = None,
 ) -> float:
     """Returns the mean loss over a whole split, in nats a character.
 
@@ -33,6 +39,8 @@ def evaluate(
       model: a model, or any other predictor.
       lanes: the split (see `charjax.text.streams`).
       execution: how a model runs.
+      mesh: devices that share the lanes of a model (see `charjax.parallel`); None for
+        one.
 
     Raises:
       TextError: the split has no chunk.
@@ -47,7 +55,7 @@ def evaluate(
       ...                      train_frac=0.8, val_frac=0.2).val
       >>> loss = charjax.evaluate(params, split)
     """
-    return float(np.mean(chunk_losses(model, lanes, execution=execution)))
+    return float(np.mean(chunk_losses(model, lanes, execution=execution, mesh=mesh)))
 
 
 def chunk_losses(
@@ -56,6 +64,7 @@ def chunk_losses(
     *,
     most_chunks: int | None = None,
     execution: Execution | None = None,
+    mesh: Mesh | None = None,
 ) -> np.ndarray:
     """Returns `nats_KxB`, the mean loss of each chunk of each lane, as float64.
 
@@ -64,6 +73,7 @@ def chunk_losses(
       lanes: the split.
       most_chunks: read only this many chunks of each lane; all by default.
       execution: how a model runs.
+      mesh: as for `evaluate`.
 
     Raises:
       TextError: the split has no chunk.
@@ -76,19 +86,24 @@ def chunk_losses(
             "the split to evaluate must have a chunk; got none. Try a longer text."
         )
     if isinstance(model, Params):
-        nats_KxB = _of_model(model, lanes, num_chunks, Execution.of(execution))
+        nats_KxB = _of_model(model, lanes, num_chunks, Execution.of(execution), mesh)
     else:
         nats_KxB = _of_any(predictor_of(model, execution), lanes, num_chunks)
     return np.asarray(nats_KxB, np.float64)
 
 
 def _of_model(
-    params: Params, lanes: Lanes, num_chunks: int, execution: Execution
+    params: Params,
+    lanes: Lanes,
+    num_chunks: int,
+    execution: Execution,
+    mesh: Mesh | None,
 ) -> np.ndarray:
     """Reads several chunks in one call, the last call in part: one compilation."""
     B, T = lanes.batch_size, lanes.seq_length
     size = max(1, _CHARACTERS // (B * T))
-    carry = initial_carry(params, B)
+    params = parallel.spread(params, mesh, parallel.WHOLE)
+    carry = parallel.spread(initial_carry(params, B), mesh, parallel.LANES)
     parts = []
     for first in range(0, num_chunks, size):
         count = min(size, num_chunks - first)
@@ -96,13 +111,14 @@ def _of_model(
         ids_BxL = np.zeros((B, size * T + 1), window_BxL.dtype)
         ids_BxL[:, : count * T + 1] = window_BxL
         carry, nats_KxB = _read_chunks(
-            params, carry, ids_BxL, count, seq_length=T, execution=execution
-        )
+            params, carry, ids_BxL, count,
+            seq_length=T, execution=execution, mesh=mesh,
+        )  # fmt: skip
         parts.append(nats_KxB)  # not waited for: the next call is prepared meanwhile
     return np.concatenate(parts)[:num_chunks]
 
 
-@partial(jit_forward, static_argnames=("seq_length", "execution"))
+@partial(jit_forward, static_argnames=("seq_length", "execution", "mesh"))
 def _read_chunks(
     params: Params,
     carry: Carry,
@@ -111,9 +127,28 @@ def _read_chunks(
     *,
     seq_length: int,
     execution: Execution,
+    mesh: Mesh | None,
 ) -> tuple[Carry, jax.Array]:
     """Returns the state after the first `count` chunks, and `nats_KxB` of each."""
-    ids_LxB = ids_BxL.T.astype(jnp.int32)
+    whole, lanes, time_by_lanes = parallel.WHOLE, parallel.LANES, parallel.TIME_BY_LANES
+    read = parallel.on_shares(
+        partial(_read_share, seq_length=seq_length, execution=execution),
+        mesh,
+        in_specs=(whole, lanes, time_by_lanes, whole),
+        out_specs=(lanes, time_by_lanes),
+    )
+    return read(params, carry, ids_BxL.T.astype(jnp.int32), count)
+
+
+def _read_share(
+    params: Params,
+    carry: Carry,
+    ids_LxB: jax.Array,
+    count: jax.Array,
+    *,
+    seq_length: int,
+    execution: Execution,
+) -> tuple[Carry, jax.Array]:
     max_chunks = (len(ids_LxB) - 1) // seq_length
 
     def read_one(i: jax.Array, loop: Any) -> Any:

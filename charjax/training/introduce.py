@@ -58,7 +58,8 @@ def introduce(
 def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     config, spec = plan.config, state.params.spec
     device = devices.choose(config.train.device)
-    yield f"device    {devices.describe(device)}, jax {jax.__version__}"
+    sharing = f", {plan.mesh.size} of them" if plan.mesh else ""
+    yield f"device    {devices.describe(device)}{sharing}, jax {jax.__version__}"
     yield (
         f"text      {corpus.path}: {len(corpus.ids):,} characters, "
         f"{len(corpus.vocab)} distinct"

@@ -12,6 +12,7 @@ import numpy as np
 from charjax import checkpoint
 from charjax.config import Config
 from charjax.errors import TrainingError
+from charjax.parallel import gather
 from charjax.predict import evaluate
 from charjax.text import Corpus
 from charjax.training import folder, setup
@@ -171,6 +172,7 @@ class Loop:
                         checkpoint.load(best),
                         self.plan.streams.test,
                         execution=execution(self.config),
+                        mesh=self.plan.mesh,
                     )
             except Stopped:
                 self._save_and_stop()
@@ -214,7 +216,7 @@ class Loop:
         """Saves; where a failure is tolerated, returns None after one."""
         self.progress.seconds = self.clock.seconds()
         saved = self.writer.save(
-            *setup.saved_parts(self.state),
+            *setup.saved_parts(gather(self.state, self.plan.mesh)),
             step=self.step,
             epoch=self.step / self.plan.steps_per_epoch,
             loss=loss,

@@ -8,6 +8,7 @@ import numpy as np
 
 from charjax.errors import TrainingError
 from charjax.model import Params
+from charjax.parallel import gather
 from charjax.predict import evaluate, sample
 from charjax.training import watch
 from charjax.training.configured import execution
@@ -137,11 +138,12 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
     """
     loss, config = mean(progress.since_validation), plan.config
     if plan.streams.val.num_chunks:
-        loss = evaluate(params, plan.streams.val, execution=execution(config))
+        val, mesh = plan.streams.val, plan.mesh
+        loss = evaluate(params, val, execution=execution(config), mesh=mesh)
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
     text = sample(
-        params,
+        gather(params, plan.mesh),
         config.sample.prime,
         config.sample.temperature,
         length=config.sample.length,

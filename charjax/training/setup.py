@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from charjax import checkpoint, model
+from charjax import checkpoint, devices, model
 from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
+from charjax.parallel import gather, make_mesh
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import averages
@@ -29,6 +31,7 @@ from charjax.training.step import (
     create_state,
     make_advance,
     make_train_step,
+    spread,
 )
 from charjax.training.warm import warm_params
 from charjax.units import Say
@@ -48,6 +51,7 @@ class Plan:
       schedule: the learning rate by step.
       optimizer: the update rule.
       averaging: which average of the weights is kept, None for none.
+      mesh: the devices that share the lanes, None for one.
       advance: the jitted training steps.
     """
 
@@ -60,6 +64,7 @@ class Plan:
     schedule: Callable[[Any], Any]
     optimizer: optax.GradientTransformation
     averaging: Averaging | None
+    mesh: Mesh | None
     advance: Advance
 
     def next_count(self, step: int) -> int:
@@ -132,7 +137,7 @@ def begin(
     check_prime(config, params.vocab)
     plan = make_plan(config, corpus, params, schedule)
     progress = Progress(text_sha256=corpus.sha256)
-    return Start(plan, first_state(plan, params), progress)
+    return Start(plan, spread(first_state(plan, params), plan.mesh), progress)
 
 
 def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
@@ -150,7 +155,7 @@ def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
     state = restore_state(saved, jax.eval_shape(lambda: first_state(plan, params)))
     progress = read_progress(saved.path, saved.manifest.progress)
     progress.text_sha256 = corpus.sha256
-    return Start(plan, state, progress)
+    return Start(plan, spread(state, plan.mesh), progress)
 
 
 def first_params(config: Config, text_vocab: Vocab) -> Params:
@@ -250,6 +255,7 @@ def make_plan(
         is_frozen=frozen(params, train.freeze),
     )
     averaging = averages.averaging(config.optimizer, steps_per_epoch)
+    mesh = make_mesh(devices.choose(train.device), train.devices, data.batch_size)
     train_step = make_train_step(
         optimizer,
         steps_per_epoch=steps_per_epoch,
@@ -258,6 +264,7 @@ def make_plan(
         noise=noise(config, params),
         penalties=penalties(config),
         execution=execution(config),
+        mesh=mesh,
     )
     return Plan(
         config=config,
@@ -269,6 +276,7 @@ def make_plan(
         schedule=schedule,
         optimizer=optimizer,
         averaging=averaging,
+        mesh=mesh,
         advance=make_advance(
             train_step, seq_length=data.seq_length, max_count=max_count
         ),
@@ -283,7 +291,10 @@ def first_state(plan: Plan, params: Params) -> TrainState:
 
 
 def saved_parts(state: TrainState) -> tuple[Params, dict[str, Any]]:
-    """Returns the model that a checkpoint holds, and all else by name."""
+    """Returns the model that a checkpoint holds, and all else by name.
+
+    They do not depend on how many devices share the lanes.
+    """
     fields = dataclasses.fields(state := _exchanged(state))
     others = {f.name: getattr(state, f.name) for f in fields if f.name != "params"}
     return state.params, others

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh
 
+from charjax import parallel
 from charjax.cells.base import Carry
 from charjax.devices import current_platform, training_options
 from charjax.model import Noise, Params, Penalties, chunk_loss, initial_carry
@@ -108,6 +110,7 @@ def make_train_step(
     noise: Noise | None = None,
     penalties: Penalties | None = None,
     execution: Execution | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainStep:
     """Returns `train_step(state, ids_BxL) -> (state, metrics)`, a pure function.
 
@@ -126,6 +129,8 @@ def make_train_step(
       noise: the random changes of a step; none by default.
       penalties: what the gradient is of beside the loss; nothing by default.
       execution: how the model runs.
+      mesh: devices that share the lanes (see `charjax.parallel`); None for one. The
+        gradient is the same up to rounding.
 
     Returns:
       The function. It is not jitted, so that it can be part of a larger one; its batch
@@ -145,27 +150,42 @@ def make_train_step(
       1
     """
 
+    def read_share(
+        params: Any, x_TxB: jax.Array, y_TxB: jax.Array, lanes_B: jax.Array,
+        carry: Carry, key: jax.Array,
+    ) -> tuple[jax.Array, Any, Carry]:  # fmt: skip
+        def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
+            read = chunk_loss(
+                params, x_TxB, y_TxB, carry, noise=noise, key=key,
+                penalties=penalties, execution=execution, lanes_B=lanes_B,
+            )  # fmt: skip
+            return read.objective, (read.nats, read.carry)
+
+        value_and_grad = jax.value_and_grad(objective, has_aux=True)
+        (_, (loss, carry)), grads = value_and_grad(params)
+        return *parallel.mean((loss, grads), mesh), carry
+
+    whole, lanes, time_by_lanes = parallel.WHOLE, parallel.LANES, parallel.TIME_BY_LANES
+    read = parallel.on_shares(
+        read_share,
+        mesh,
+        in_specs=(whole, time_by_lanes, time_by_lanes, lanes, lanes, whole),
+        out_specs=(whole, whole, lanes),
+    )
+
     def train_step(state: TrainState, ids_BxL: jax.Array) -> tuple[TrainState, Metrics]:
         ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
         x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
         key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        is_reset_B = jax.random.bernoulli(key_reset, reset_rate, (x_TxB.shape[1],))
+        lanes_B = jnp.arange(x_TxB.shape[1])
+        is_reset_B = jax.random.bernoulli(key_reset, reset_rate, lanes_B.shape)
         if steps_per_epoch:
             is_reset_B |= state.step % steps_per_epoch == 0
         zero = initial_carry(state.params, x_TxB.shape[1])
         carry = jax.tree.map(partial(_select_lanes, is_reset_B), zero, state.carry)
-
-        def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
-            read = chunk_loss(
-                params, x_TxB, y_TxB, carry,
-                noise=noise, key=key, penalties=penalties, execution=execution,
-            )  # fmt: skip
-            return read.objective, (read.nats, read.carry)
-
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
-        value_and_grad = jax.value_and_grad(objective, has_aux=True)
-        (_, (loss, carry)), grads = value_and_grad(weights)
+        loss, grads, carry = read(weights, x_TxB, y_TxB, lanes_B, carry, key)
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
         params: Any = optax.apply_updates(weights, updates)
         averages = state.averages
@@ -181,6 +201,13 @@ def make_train_step(
         return state, Metrics(loss, optax.tree.norm(grads))
 
     return train_step
+
+
+def spread(state: TrainState, mesh: Mesh | None) -> TrainState:
+    """Returns a state as it lies on the devices that share the lanes."""
+    carry = parallel.spread(state.carry, mesh, parallel.LANES)
+    state = parallel.spread(state.replace(carry=None), mesh, parallel.WHOLE)
+    return state.replace(carry=carry)
 
 
 def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> Advance:
