@@ -173,7 +173,7 @@ class Keys(NamedTuple):
     embedding: jax.Array | None = None
     layers: jax.Array | None = None
     zoneout: jax.Array | None = None
-    lanes_B: jax.Array | None = None
+    lanes_B: Any = None
 
 
 def split_key(

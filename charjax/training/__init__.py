@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charjax.training.run import Run, train
     from charjax.training.signals import Stopped, StopRequest, stop_on_signals
-    from charjax.training.step import (
-        Metrics,
-        TrainState,
-        create_state,
-        make_train_step,
-    )
+    from charjax.training.state import TrainState, create_state
+    from charjax.training.step import Metrics, make_train_step
 
 __all__ = [
     "Metrics",
@@ -31,8 +27,8 @@ _HOMES = {
     "Run": "run",
     "StopRequest": "signals",
     "Stopped": "signals",
-    "TrainState": "step",
-    "create_state": "step",
+    "TrainState": "state",
+    "create_state": "state",
     "make_train_step": "step",
     "stop_on_signals": "signals",
     "train": "run",

@@ -10,7 +10,7 @@ from charjax.text import Corpus, small_text_warning
 from charjax.training.configured import execution
 from charjax.training.log import Log
 from charjax.training.setup import Plan
-from charjax.training.step import TrainState
+from charjax.training.state import TrainState
 from charjax.unroll import choose
 
 

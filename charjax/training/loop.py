@@ -24,6 +24,7 @@ from charjax.training.log import Log
 from charjax.training.measure import Dispatch, StepReader, validate
 from charjax.training.saving import RunWriter
 from charjax.training.signals import Stopped, StopRequest
+from charjax.training.state import saved_parts
 from charjax.training.watch import Clock
 from charjax.units import bits, duration
 
@@ -216,7 +217,7 @@ class Loop:
         """Saves; where a failure is tolerated, returns None after one."""
         self.progress.seconds = self.clock.seconds()
         saved = self.writer.save(
-            *setup.saved_parts(gather(self.state, self.plan.mesh)),
+            *saved_parts(gather(self.state, self.plan.mesh)),
             step=self.step,
             epoch=self.step / self.plan.steps_per_epoch,
             loss=loss,

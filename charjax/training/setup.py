@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,7 @@ from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.parallel import gather, make_mesh
+from charjax.parallel import make_mesh
 from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
 from charjax.text.vocab import Vocab
 from charjax.training import averages
@@ -25,14 +24,8 @@ from charjax.training.averages import Averaging
 from charjax.training.configured import execution, frozen, model_spec, noise, penalties
 from charjax.training.optimizer import make_optimizer, make_schedule
 from charjax.training.progress import Progress, read_progress
-from charjax.training.step import (
-    Advance,
-    TrainState,
-    create_state,
-    make_advance,
-    make_train_step,
-    spread,
-)
+from charjax.training.state import TrainState, create_state, restore_state, spread
+from charjax.training.step import Advance, make_advance, make_train_step
 from charjax.training.warm import warm_params
 from charjax.units import Say
 
@@ -288,38 +281,6 @@ def first_state(plan: Plan, params: Params) -> TrainState:
     key = jax.random.key(plan.config.train.seed)
     batch_size = plan.config.data.batch_size
     return create_state(params, plan.optimizer, key, batch_size, plan.averaging)
-
-
-def saved_parts(state: TrainState) -> tuple[Params, dict[str, Any]]:
-    """Returns the model that a checkpoint holds, and all else by name.
-
-    They do not depend on how many devices share the lanes.
-    """
-    fields = dataclasses.fields(state := _exchanged(state))
-    others = {f.name: getattr(state, f.name) for f in fields if f.name != "params"}
-    return state.params, others
-
-
-def _exchanged(state: TrainState) -> TrainState:
-    """Returns the state with averaged weights and weights in each other's place.
-
-    The weights to predict with are the model of a checkpoint.
-    """
-    if state.averages is None:
-        return state
-    averages = state.averages.replace(weights=state.params)
-    return state.replace(params=state.averages.weights, averages=averages)
-
-
-def restore_state(saved: Path | Verified, template: TrainState) -> TrainState:
-    """Returns the state that a checkpoint holds, on the current default device.
-
-    Args:
-      saved: the checkpoint.
-      template: a state of the same fields and shapes.
-    """
-    params, others = checkpoint.restore(saved, *saved_parts(template))
-    return _exchanged(template.replace(params=params, **others))
 
 
 @functools.cache

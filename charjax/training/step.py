@@ -1,4 +1,4 @@
-"""The state of a run, one training step, and the jitted form that takes several."""
+"""One training step, and the jitted form that takes several."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,42 +7,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax.sharding import Mesh
 
 from charjax import parallel
 from charjax.cells.base import Carry
 from charjax.devices import current_platform, training_options
 from charjax.model import Noise, Params, Penalties, chunk_loss, initial_carry
-from charjax.training.averages import Averages, Averaging
+from charjax.training.averages import Averaging
+from charjax.training.state import TrainState
 from charjax.unroll import Execution
-
-
-class TrainState(struct.PyTreeNode):
-    """The whole state of a run: with the text it determines all further steps.
-
-    A checkpoint holds every field, by iterating over them.
-
-    Attributes:
-      step: steps taken, int32; with the text it gives the position in the data.
-      params: the model.
-      opt_state: the optimiser's memory.
-      carry: the recurrent state after the last chunk.
-      key: the run's one base key; step n draws from `fold_in(key, n)`.
-      averages: of the weights; None without them.
-    """
-
-    step: jax.Array
-    params: Params
-    opt_state: Any
-    carry: Carry
-    key: jax.Array
-    averages: Averages | None
-
-    @property
-    def model(self) -> Params:
-        """The weights to predict with: the averages, or those of the last step."""
-        return self.params if self.averages is None else self.averages.weights
 
 
 class Metrics(NamedTuple):
@@ -73,32 +46,6 @@ class DispatchMetrics(NamedTuple):
 
 TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
 Advance = Callable[[TrainState, Any, Any], tuple[TrainState, DispatchMetrics]]
-
-
-def create_state(
-    params: Params,
-    optimizer: optax.GradientTransformation,
-    key: jax.Array,
-    batch_size: int,
-    averaging: Averaging | None = None,
-) -> TrainState:
-    """Returns the state before the first step.
-
-    Args:
-      params: the model.
-      optimizer: the update rule.
-      key: the base key of all random draws.
-      batch_size: B, the number of lanes.
-      averaging: which average of the weights is kept; none by default.
-    """
-    return TrainState(
-        step=jnp.int32(0),
-        params=params,
-        opt_state=optimizer.init(params),  # pyright: ignore[reportArgumentType]
-        carry=initial_carry(params, batch_size),
-        key=key,
-        averages=averaging and averaging.begin(params),
-    )
 
 
 def make_train_step(
@@ -201,13 +148,6 @@ def make_train_step(
         return state, Metrics(loss, optax.tree.norm(grads))
 
     return train_step
-
-
-def spread(state: TrainState, mesh: Mesh | None) -> TrainState:
-    """Returns a state as it lies on the devices that share the lanes."""
-    carry = parallel.spread(state.carry, mesh, parallel.LANES)
-    state = parallel.spread(state.replace(carry=None), mesh, parallel.WHOLE)
-    return state.replace(carry=carry)
 
 
 def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> Advance:

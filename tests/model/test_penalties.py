@@ -10,7 +10,7 @@ import charjax
 from charjax import Execution, Noise
 from charjax.model import Penalties, chunk_loss
 from charjax.model.forward import forward
-from charjax.training.step import create_state, make_train_step
+from charjax.training import create_state, make_train_step
 from tests.models import make
 
 KEY = jax.random.key(4)

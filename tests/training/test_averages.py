@@ -7,10 +7,9 @@ import pytest
 
 import charjax
 from charjax.config import check_config, default_config
-from charjax.training import setup
+from charjax.training import create_state, make_train_step, setup
 from charjax.training.averages import NEVER, Averaging, averaging, is_stale
 from charjax.training.optimizer import make_optimizer, make_schedule
-from charjax.training.step import create_state, make_train_step
 from tests.training.runs import StopAt, assert_same_end, make_config, quiet
 
 IDS_BxL = np.array([[0, 1, 2, 0], [2, 1, 0, 2]], np.uint8)

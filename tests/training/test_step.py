@@ -9,13 +9,13 @@ import pytest
 import charjax
 from charjax import checkpoint
 from charjax.model import Noise
-from charjax.training import setup
-from charjax.training.step import (
+from charjax.training.state import (
     TrainState,
     create_state,
-    make_advance,
-    make_train_step,
+    restore_state,
+    saved_parts,
 )
+from charjax.training.step import make_advance, make_train_step
 
 OPTIMIZER = optax.adam(1e-2)
 
@@ -100,7 +100,7 @@ class AveragedState(TrainState):
 def save(state, folder):
     return checkpoint.save(
         folder,
-        *setup.saved_parts(state),
+        *saved_parts(state),
         step=int(state.step),
         epoch=0.0,
         loss=None,
@@ -115,7 +115,7 @@ def test_every_field_of_the_state_is_saved_and_restored(tmp_path):
     fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
     state = AveragedState(**fields, average=jnp.arange(3.0))
     template = jax.eval_shape(lambda: state)
-    restored = setup.restore_state(save(state, tmp_path), template)
+    restored = restore_state(save(state, tmp_path), template)
     assert type(restored) is AveragedState
     assert_equal(restored, state)
 
@@ -126,7 +126,7 @@ def test_a_field_that_a_checkpoint_lacks_is_named(tmp_path):
     state = AveragedState(**fields, average=jnp.arange(3.0))
     path = save(plain, tmp_path)
     with pytest.raises(charjax.CheckpointError, match="average"):
-        setup.restore_state(path, jax.eval_shape(lambda: state))
+        restore_state(path, jax.eval_shape(lambda: state))
 
 
 def test_the_names_of_saved_arrays_are_those_of_older_checkpoints(tmp_path):

@@ -16,7 +16,8 @@ import charjax
 from charjax import checkpoint
 from charjax.text import open_corpus, split_corpus
 from charjax.training import setup, watch
-from charjax.training.step import create_state, make_advance, make_train_step
+from charjax.training.state import create_state
+from charjax.training.step import make_advance, make_train_step
 from charjax.unroll import Execution
 from tests.compilations import compilations
 from tests.training.runs import (
