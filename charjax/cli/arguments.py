@@ -97,6 +97,40 @@ def _add_train(add: Any, prog: str) -> None:
     rate.add_argument("--steps", type=int, default=300, help="steps to take [300]")
     _add_config(rate)
 
+    sweep = add(
+        "sweep",
+        "sweep.sweep",
+        "train many runs that differ in some fields; most of them can stop early",
+        usage="charjax sweep [TEXT] [--config FILE.py|RECIPE] --set FIELD=VALUES ...",
+        formatter_class=_wide,
+        epilog="The same command goes on with a sweep that was stopped, and joins in "
+        "where it runs already: on another machine that sees the folder, or with "
+        "CUDA_VISIBLE_DEVICES=1 on another GPU. charjax list and charjax compare show "
+        "its runs.",
+    )
+    sweep.add_argument(
+        "--set",
+        metavar="FIELD=VALUES",
+        action="append",
+        default=[],
+        help="values with commas between them, or a range: 1e-3..1e-2, 1e-3..1e-2:log",
+    )
+    sweep.add_argument(
+        "--trials", type=int, default=0, help="runs drawn at random; 0: all [0]"
+    )
+    sweep.add_argument(
+        "--halving",
+        metavar="F",
+        type=int,
+        default=0,
+        help="compare the runs at epochs E, E/F, E/F/F ...: the best of F goes on; "
+        "0: all go on to the end [0]",
+    )
+    sweep.add_argument("--workers", type=int, default=1, help="processes [1]")
+    sweep.add_argument("--name", help="the folder, in train.checkpoint_dir")
+    sweep.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    _add_config(sweep)
+
 
 def _add_config(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(

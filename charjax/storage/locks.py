@@ -81,6 +81,27 @@ def owned(path: Path, say: Say = silent) -> Iterator[Callable[[], bool]]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Returns whether a process has a file that `owned` keeps for it.
+
+    A process that asks for the file at the same moment may be refused it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # no locks
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _acquire(path: Path, say: Say) -> int:
     """Returns the descriptor of a lock file once this process has the lock."""
     while True:
