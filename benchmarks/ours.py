@@ -106,7 +106,8 @@ def sample(
     texts: int | None = None,
     cell: str = "lstm",
     precision: str = "float32",
-    **cut: float,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> Turn:
     """Returns the work of drawing `length` characters for each of some texts."""
     import charjax
@@ -117,8 +118,13 @@ def sample(
     execution = charjax.Execution(precision=precision)
 
     def turn() -> None:
-        charjax.sample(  # pyright: ignore
-            params, length=length, num_samples=texts, execution=execution, **cut
+        charjax.sample(  # pyright: ignore[reportCallIssue]
+            params,
+            length=length,
+            num_samples=texts,  # pyright: ignore[reportArgumentType]
+            top_k=top_k,
+            top_p=top_p,
+            execution=execution,
         )
 
     return turn

@@ -288,11 +288,9 @@ def test_drawing_equals_the_loop_in_its_characters_logits_and_state(
     noise = draw._noise(jax.random.key(7), positions, (0, texts), state.logits_BxV)[0]
     kernel = draw_kernel(cell_of(params.spec), "cpu", precision)
     weights = draw._pack(params, kernel=kernel, execution=execution)
-    drawn = {"count": 6, "temperature": 0.7}
+    drawn = {"count": 6, "temperature": 0.7, "cut": None}
     got = draw._draw_compiled(weights, state, noise, kernel=kernel, **drawn)
-    expected = draw._draw_piece(
-        params, state, noise, cut=None, execution=execution, **drawn
-    )
+    expected = draw._draw_piece(params, state, noise, execution=execution, **drawn)
     np.testing.assert_array_equal(got[1], expected[1])
     for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         near = 1e-4 if precision == "float32" else 1e-2
@@ -321,7 +319,9 @@ def expected_ids(logits_BxV, noise_BxV, temperature, top_k, top_p, min_p):
 def test_drawing_leaves_out_what_top_k_top_p_and_min_p_cut(rules):
     """At a temperature at which most of what noise alone would draw is cut."""
     random = np.random.default_rng(0)
-    params = models.make(vocab=Vocab.of(map(chr, range(65, 130))), num_layers=1)
+    params = models.make(
+        vocab=Vocab.of("".join(map(chr, range(65, 130)))), num_layers=1
+    )
     logits_BxV = np.float32(random.normal(size=(200, 65)) * 2)
     noise_1xBxV = np.float32(random.gumbel(size=(1, 200, 65)))
     kernel = draw_kernel(LSTM, "cpu", "float32")
