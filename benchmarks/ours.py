@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.workers import Turn
 from charjax.devices import keep_compilations
+from charjax.unroll.precision import matmul_in
 
 keep_compilations()  # as launch.py does
 
@@ -52,10 +53,10 @@ def train(*, batch: int, length: int, steps: int, vocab: int, **config: Any) -> 
     return turn
 
 
-def peak(*, size: int, products: int) -> Turn:
+def peak(*, size: int, products: int, precision: str = "float32") -> Turn:
     """Returns the work of multiplying two square matrices `products` times."""
     a = jnp.asarray(np.random.default_rng(0).normal(size=(size, size)), jnp.float32)
-    product = jax.jit(jnp.matmul)
+    product = jax.jit(matmul_in(precision))
 
     def turn() -> None:
         for _ in range(products):
@@ -64,7 +65,15 @@ def peak(*, size: int, products: int) -> Turn:
     return turn
 
 
-def evaluate(*, batch: int, length: int, vocab: int, hidden: int, layers: int) -> Turn:
+def evaluate(
+    *,
+    batch: int,
+    length: int,
+    vocab: int,
+    hidden: int,
+    layers: int,
+    precision: str = "float32",
+) -> Turn:
     """Returns the work of evaluating 20 chunks."""
     import charjax
     from charjax.text.streams import split_corpus
@@ -73,6 +82,7 @@ def evaluate(*, batch: int, length: int, vocab: int, hidden: int, layers: int) -
     symbols = charjax.Vocab.of(text)
     spec = charjax.ModelSpec(hidden_size=hidden, num_layers=layers)
     params = charjax.init(jax.random.key(0), spec, symbols)
+    execution = charjax.Execution(precision=precision)
     lanes = split_corpus(
         symbols.encode(text[: batch * (length * 20 + 1)]),
         batch_size=batch,
@@ -82,22 +92,39 @@ def evaluate(*, batch: int, length: int, vocab: int, hidden: int, layers: int) -
     ).train
 
     def turn() -> None:
-        charjax.evaluate(params, lanes)
+        charjax.evaluate(params, lanes, execution=execution)
 
     return turn
 
 
 def sample(
-    *, vocab: int, hidden: int, layers: int, length: int, texts: int | None = None
+    *,
+    vocab: int,
+    hidden: int,
+    layers: int,
+    length: int,
+    texts: int | None = None,
+    cell: str = "lstm",
+    precision: str = "float32",
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> Turn:
     """Returns the work of drawing `length` characters for each of some texts."""
     import charjax
 
     symbols = charjax.Vocab.of(text_of(vocab, 0))
-    spec = charjax.ModelSpec(hidden_size=hidden, num_layers=layers)
+    spec = charjax.ModelSpec(cell=cell, hidden_size=hidden, num_layers=layers)
     params = charjax.init(jax.random.key(0), spec, symbols)
+    execution = charjax.Execution(precision=precision)
 
     def turn() -> None:
-        charjax.sample(params, length=length, num_samples=texts)  # pyright: ignore
+        charjax.sample(  # pyright: ignore[reportCallIssue]
+            params,
+            length=length,
+            num_samples=texts,  # pyright: ignore[reportArgumentType]
+            top_k=top_k,
+            top_p=top_p,
+            execution=execution,
+        )
 
     return turn

@@ -64,7 +64,8 @@ def test_a_wheel_holds_all_that_the_package_needs_and_nothing_else(clone, tmp_pa
     } | {f"charjax/configs/{path.name}" for path in (clone / "configs").glob("*.py")}
     for name in (
         "charjax/py.typed", "charjax/report/page.css", "charjax/report/page.js",
-        "charjax/unroll/native/lstm.cc", "charjax/configs/shakespeare_lstm.py",
+        "charjax/unroll/native/kernels.cc", "charjax/unroll/native/cells.h",
+        "charjax/configs/shakespeare_lstm.py",
     ):  # fmt: skip
         assert name in expected
     assert {name for name in names if ".dist-info/" not in name} == expected

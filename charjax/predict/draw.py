@@ -142,14 +142,14 @@ def _draw_from_model(
     params, execution = predictor.params, predictor.execution
     _refuse_nan(state.logits_BxV)
     kernel = _find_kernel(params, execution, num_texts)
-    if kernel is None or request.cut is not None:
+    if kernel is None:
         draw_piece: Callable[..., Any] = partial(
             _draw_piece, params, cut=request.cut, execution=execution
         )
         num = num_shares(num_texts)
     else:
         weights = _pack(params, kernel=kernel, execution=execution)
-        draw_piece = partial(_draw_compiled, weights, kernel=kernel)
+        draw_piece = partial(_draw_compiled, weights, cut=request.cut, kernel=kernel)
         num = 1  # the kernel shares the texts among the cores itself
     bounds = tuple(num_texts * share // num for share in range(num + 1))
     states = [
@@ -261,10 +261,12 @@ def _draw_compiled(
     *,
     count: int,
     temperature: float,
+    cut: Cut | None,
     kernel: DrawKernel,
 ) -> tuple[ModelState, jax.Array]:
-    """Does what `_draw_piece` does, where every character may be drawn."""
+    """Does what `_draw_piece` does, in the compiled kernel."""
+    rules = None if cut is None else (cut.top_k, cut.top_p, 0)
     carry, logits_BxV, ids_PxB = kernel.draw(
-        weights, state.carry, state.logits_BxV, noise_PxBxV, count, temperature
+        weights, state.carry, state.logits_BxV, noise_PxBxV, count, temperature, rules
     )
     return ModelState(carry, logits_BxV), ids_PxB

@@ -20,6 +20,7 @@ import jax
 from charjax.cells.base import Carry, Cell, CellParams
 from charjax.cells.wrap import has_zoneout
 from charjax.errors import ConfigError
+from charjax.unroll import native
 from charjax.unroll.execution import Execution
 from charjax.unroll.kernels import UnrollKernel, unroll_kernel
 from charjax.unroll.linear import linear
@@ -110,10 +111,14 @@ def announce(cell: Cell, execution: Execution, platform: str) -> str | None:
 
     None if nothing that takes seconds has to be done.
     """
-    if execution.unroll not in ("auto", "native") or platform not in PLATFORMS:
+    if platform not in PLATFORMS:
         return None
     kernel = unroll_kernel(cell, platform, execution.precision)
-    if kernel is None or not kernel.is_slow_to_start():
+    has_kernel = kernel is not None and execution.unroll in ("auto", "native")
+    # Products in bfloat16 are the library's for every cell.
+    if not has_kernel and execution.precision != "bfloat16":
+        return None
+    if not native.will_compile():
         return None
     return "compiling the kernel for this CPU, once; this takes some seconds"
 
@@ -123,7 +128,7 @@ def describe(cell: Cell, execution: Execution, platform: str) -> str:
 
     Example:
       >>> from charjax import Execution, cells
-      >>> describe(cells.get("gru"), Execution(), "cpu")
+      >>> describe(cells.get("gru_reset_before"), Execution(), "cpu")
       'scan (no compiled kernel for this cell in float32)'
     """
     kernel, reason = _find(cell, execution, platform)

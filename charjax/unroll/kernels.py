@@ -1,14 +1,15 @@
 """The compiled kernels: which there are, for which cell, platform and precision."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 
-from charjax.cells import lstm
+from charjax import cells
 from charjax.cells.base import Carry, Cell, CellParams
 from charjax.unroll import native
-from charjax.unroll.native import lstm as native_lstm
+from charjax.unroll.native import recurrence
 
 
 class UnrollKernel(NamedTuple):
@@ -17,14 +18,12 @@ class UnrollKernel(NamedTuple):
     Attributes:
       problem: `() -> str | None`, why it cannot be used on this machine; the first
         call makes it ready.
-      is_slow_to_start: `() -> bool`, whether that call will take seconds.
       fits: `(params, carry, z_TxBxGH) -> bool`, whether it takes arrays of these types
         and shapes.
       unroll: `(params, carry, z_TxBxGH) -> (carry, h_TxBxH)`, differentiable once.
     """
 
     problem: Callable[[], str | None]
-    is_slow_to_start: Callable[[], bool]
     fits: Callable[[CellParams, Carry, Any], bool]
     unroll: Callable[[CellParams, Carry, Any], tuple[Carry, jax.Array]]
 
@@ -37,9 +36,10 @@ class DrawKernel(NamedTuple):
       pack: `(layers, z_VxGH, readout_HxV, bias_V) -> weights`, a model's weights in
         the order in which `draw` reads them; z is the first layer's projected input
         for each character.
-      draw: `(weights, carry, logits_BxV, noise_PxBxV, count, temperature)
+      draw: `(weights, carry, logits_BxV, noise_PxBxV, count, temperature, cut)
         -> (carry, logits_BxV, ids_PxB)`, the first `count` characters of each text as
-        in `charjax.predict.draw`, and the state and logits after them.
+        in `charjax.predict.draw`, and the state and logits after them. The cut is
+        `(top_k, top_p, min_p)`, rules in this order, or None.
     """
 
     problem: Callable[[], str | None]
@@ -55,16 +55,19 @@ def _key(cell: Cell, platform: str, precision: str) -> _Key:
     return cell.project, cell.step, platform, precision
 
 
-_UNROLL = {
-    _key(lstm.cell, "cpu", "float32"): UnrollKernel(
-        native.problem, native.will_compile, native_lstm.fits, native_lstm.unroll
+_UNROLL = {}
+_DRAW = {}
+for (_name, _precision), _kind in recurrence.KINDS.items():
+    _at = _key(cells.get(_name), "cpu", _precision)
+    _problem = partial(native.problem, _precision)
+    _UNROLL[_at] = UnrollKernel(
+        _problem,
+        partial(recurrence.fits, _kind),
+        partial(recurrence.unroll, _kind),
     )
-}
-_DRAW = {
-    _key(lstm.cell, "cpu", "float32"): DrawKernel(
-        native.problem, native_lstm.pack, native_lstm.draw
+    _DRAW[_at] = DrawKernel(
+        _problem, partial(recurrence.pack, _kind), partial(recurrence.draw, _kind)
     )
-}
 
 
 def unroll_kernel(cell: Cell, platform: str, precision: str) -> UnrollKernel | None:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Matmul
+from charjax.unroll.native import product as native_product
 
 
 def matmul_in(precision: str) -> Matmul:
@@ -24,9 +25,14 @@ def matmul_in(precision: str) -> Matmul:
     """
 
     def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
-        if w.ndim == 2:
-            return _matmul(precision, x, w)
-        return _product(cast(x, precision), cast(w, precision))
+        if w.ndim != 2:
+            return _product(cast(x, precision), cast(w, precision))
+        general = partial(_matmul, precision)
+        if precision != "bfloat16" or not native_product.fits(x, w):
+            return general(x, w)
+        return jax.lax.platform_dependent(
+            x, w, cpu=native_product.matmul, default=general
+        )
 
     return matmul
 

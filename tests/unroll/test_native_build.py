@@ -101,7 +101,7 @@ def test_a_cache_that_others_can_write_is_a_reason_and_nothing_is_loaded(
     assert str(caches / place) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert loaded == []
-    assert native.problem.__wrapped__() == str(caught.value)
+    assert native._open.__wrapped__()[0] == str(caught.value)
 
 
 @pytest.mark.parametrize("harm", ["others may write", "another's", "a link"])
@@ -139,7 +139,7 @@ def test_a_library_that_is_not_whole_is_compiled_again(caches, compiler, loaded)
 
 def test_a_compiler_that_fails_is_a_reason_and_leaves_nothing(caches, compiler):
     compiler.install("echo 'error: no' >&2; exit 1")
-    reason = native.problem.__wrapped__()
+    reason = native._open.__wrapped__()[0]
     assert reason is not None
     assert reason.endswith("compiler failed: error: no")
     assert list((caches / "charjax" / "native").iterdir()) == []
@@ -196,7 +196,7 @@ def test_a_compiler_may_be_a_command_with_arguments(monkeypatch):
 
 def test_without_a_home_folder_there_is_a_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "private_folder", refuse_home)
-    assert native.problem.__wrapped__() == "no home folder"
+    assert native._open.__wrapped__()[0] == "no home folder"
     assert not build.will_compile()
 
 

@@ -21,7 +21,7 @@ from charjax.storage.cache import CacheError, private_folder, require_private
 from charjax.storage.files import scratch_folder, sweep
 from charjax.storage.locks import locked
 
-_SOURCE = Path(__file__).with_name("lstm.cc")
+_SOURCE = Path(__file__).with_name("kernels.cc")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared")
 _COMPILE_SECONDS = 300
 
@@ -70,9 +70,11 @@ def _name() -> str:
     """Returns a file name that differs where the library would."""
     compiler = os.environ.get("CXX", "")
     version = jaxlib.version.__version__
-    parts = (_SOURCE.read_bytes(), compiler, _FLAGS, version, _cpu())
+    sources = [_SOURCE, *sorted(_SOURCE.parent.glob("*.h"))]
+    code = [path.read_bytes() for path in sources]
+    parts = (code, compiler, _FLAGS, version, _cpu())
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-    return f"lstm-{digest[:16]}.so"
+    return f"kernels-{digest[:16]}.so"
 
 
 def _compiler() -> list[str]:
