@@ -1,9 +1,7 @@
 """Writing text: `sample` and `stream`, and the checks of their arguments."""
 
-import math
-import numbers
 from collections.abc import Iterator
-from typing import Any, overload
+from typing import Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +9,11 @@ import numpy as np
 
 from charjax.errors import ConfigError
 from charjax.model.params import Params
-from charjax.predict.cut import Cut
 from charjax.predict.draw import Request, draw
+from charjax.predict.options import DrawOptions, checked_integer, checked_rules
 from charjax.predict.predictor import Predictor, predictor_of
-from charjax.predict.scoring import checked_temperature
 from charjax.text.vocab import OnUnknown
 from charjax.unroll.execution import Execution
-
-_FLAT = 1e30  # any temperature above draws the same, and noise beyond it is infinite
 
 
 @overload
@@ -31,11 +26,9 @@ def sample(
     seed: int | None = None,
     key: jax.Array | None = None,
     num_samples: None = None,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> str | bytes: ...
 @overload
 def sample(
@@ -47,11 +40,9 @@ def sample(
     seed: int | None = None,
     key: jax.Array | None = None,
     num_samples: int,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> list[str | bytes]: ...
 def sample(
     model: Params | Predictor,
@@ -62,11 +53,9 @@ def sample(
     seed: int | None = None,
     key: jax.Array | None = None,
     num_samples: int | None = None,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> str | bytes | list[str | bytes]:
     """Returns the prime and the text that a model writes after it.
 
@@ -110,7 +99,7 @@ def sample(
     """
     num_texts = 1
     if num_samples is not None:
-        num_texts = _checked_integer("num_samples", num_samples, 1, 2**31)
+        num_texts = checked_integer("num_samples", num_samples, 1, 2**31)
     predictor = predictor_of(model, execution)
     request = _request(
         predictor,
@@ -119,16 +108,12 @@ def sample(
         length,
         seed,
         key,
-        greedy,
-        top_k,
-        top_p,
         on_unknown,
+        how,
     )
     pieces = list(draw(predictor, request, num_texts))
-    texts = [
-        predictor.vocab.decode(np.concatenate([ids_NxB[:, i] for ids_NxB in pieces]))
-        for i in range(num_texts)
-    ]
+    ids_NxB = np.concatenate(pieces)
+    texts = [predictor.vocab.decode(ids_N[ids_N >= 0]) for ids_N in ids_NxB.T]
     return texts[0] if num_samples is None else texts
 
 
@@ -140,11 +125,9 @@ def stream(
     length: int = 2000,
     seed: int | None = None,
     key: jax.Array | None = None,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> Iterator[str | bytes]:
     """Returns an iterator over pieces of the text, each available once it is drawn.
 
@@ -167,13 +150,11 @@ def stream(
         length,
         seed,
         key,
-        greedy,
-        top_k,
-        top_p,
         on_unknown,
+        how,
     )
     pieces = draw(predictor, request, num_texts=1)
-    return (predictor.vocab.decode(ids_Nx1[:, 0]) for ids_Nx1 in pieces)
+    return (predictor.vocab.decode(ids_Nx1[ids_Nx1 >= 0]) for ids_Nx1 in pieces)
 
 
 def _request(
@@ -183,41 +164,21 @@ def _request(
     length: int,
     seed: int | None,
     key: jax.Array | None,
-    greedy: bool,
-    top_k: int,
-    top_p: float,
     on_unknown: OnUnknown,
+    how: DrawOptions,
 ) -> Request:
     """Returns the checked arguments of `sample` and `stream`."""
-    temperature = checked_temperature(temperature)
-    return Request(
-        prime_ids=predictor.vocab.encode(prime, on_unknown=on_unknown),
-        length=_checked_integer("length", length, 0, 2**32),
-        key=_key(seed, key),
-        temperature=0.0 if greedy else min(temperature, _FLAT),
-        cut=_checked_cut(top_k, top_p, len(predictor.vocab)),
-    )
-
-
-def _checked_cut(top_k: Any, top_p: Any, num_symbols: int) -> Cut | None:
-    top_k = _checked_integer("top_k", top_k, 0, math.inf)
-    if not isinstance(top_p, numbers.Real) or not 0 < float(top_p) <= 1:
-        raise ConfigError(
-            f"top_p must be more than 0 and at most 1; got {top_p!r:.60}. Try 0.9."
-        )
-    if not top_k and top_p == 1:
-        return None
-    # A sum of all probabilities may fall short of 1, but not of infinity.
-    return Cut(
-        min(top_k or num_symbols, num_symbols), float(top_p) if top_p < 1 else math.inf
-    )
+    prime_ids = predictor.vocab.encode(prime, on_unknown=on_unknown)
+    length = checked_integer("length", length, 0, 2**32)
+    rules = checked_rules(predictor.vocab, temperature, length, **how)
+    return Request(prime_ids, length, _key(seed, key), rules)
 
 
 def _key(seed: int | None, key: jax.Array | None) -> jax.Array:
     """Returns the key, or the one made from the seed."""
     if key is None:
         seed = 0 if seed is None else seed
-        return jax.random.key(_checked_integer("seed", seed, 0, 2**32))
+        return jax.random.key(checked_integer("seed", seed, 0, 2**32))
     if seed is not None:
         raise ConfigError(
             f"key and seed must not both be given; got seed={seed}. Try one."
@@ -236,13 +197,3 @@ def _is_key(key: object) -> bool:
         and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         and key.shape == ()
     )
-
-
-def _checked_integer(name: str, value: Any, least: int, end: float) -> int:
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or not least <= int(value) < end:
-        limit = "" if end == math.inf else f" and less than {end:,}"
-        raise ConfigError(
-            f"{name} must be an integer of {least} or more{limit}; got {value!r:.60}."
-        )
-    return int(value)
