@@ -41,10 +41,10 @@ class Automaton(NamedTuple):
     ) -> "Automaton":
         """Returns an automaton of a table of states, -1 for the state of no return.
 
-        Its sizes are powers of two, so that automata of like size share a compilation.
+        Its sizes are powers of two, so that automata of like sizes share a compilation.
         """
         S, C = len(table) + 1, len(table[0])
-        size = tuple(1 << (n - 1).bit_length() for n in (S, C))
+        size = tuple(max(16, 1 << (n - 1).bit_length()) for n in (S, C))
         next_SxC = np.full(size, S - 1, np.int32)
         next_SxC[: S - 1, :C] = table
         next_SxC[next_SxC < 0] = S - 1
