@@ -1,6 +1,7 @@
 """`charjax sample` and `charjax next`: new text, and the next character."""
 
 import argparse
+from typing import Any
 
 from charjax import predict
 from charjax.cli.models import load_dynamic, load_model, prime_of
@@ -76,12 +77,11 @@ def _check_together(args: argparse.Namespace) -> None:
         "repetition_penalty": 1.0,
         "seed": 0,
     }
-    others = {}
+    name, others = "interactive", {"num_samples": None}
     if args.beam is not None:
-        name = "beam"
-        others = {**drawing, "num_samples": None, "interactive": False}
-    elif args.interactive:
-        name, others = "interactive", {"num_samples": None}
+        name, others = "beam", {**drawing, "num_samples": None, "interactive": False}
+    elif not args.interactive:
+        return
     for other, default in others.items():
         if getattr(args, other) != default:
             raise ConfigError(
@@ -90,7 +90,7 @@ def _check_together(args: argparse.Namespace) -> None:
             )
 
 
-def _complete(args: argparse.Namespace, model: object, prime: str | bytes) -> None:
+def _complete(args: argparse.Namespace, model: Any, prime: str | bytes) -> None:
     """Writes the likeliest completion, and its log-probability on standard error."""
     text, log_prob = predict.complete(
         model,

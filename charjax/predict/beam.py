@@ -93,6 +93,11 @@ def complete(
             for beginning, log_probs_V in kept
             for after in _continued(beginning, log_probs_V, rules.automaton, left, beam)
         ]
+        if not found:
+            raise ConfigError(
+                "match must be a pattern whose texts the model finds possible; got "
+                f"{match!r:.60}, of which it finds none so."
+            )
         found.sort(key=lambda beginning: -beginning.log_prob)
         if all(beginning.has_ended for beginning in found[:beam]):
             best = found[0]

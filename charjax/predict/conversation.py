@@ -95,10 +95,11 @@ class Conversation:
     def _with_given(self, point: _Point, ids: np.ndarray) -> _Point:
         if not ids.size:
             return point
-        state, _ = self.predictor.read(point.state, ids[:, None])
-        if isinstance(self.predictor, Dynamic):
-            state = settled(self.predictor, state)
-        return _Point(np.concatenate([point.ids, ids]), state)
+        whole, predictor = np.concatenate([point.ids, ids]), self.predictor
+        if isinstance(predictor, Dynamic):
+            state, _ = predictor.read(point.state, ids[:, None])
+            return _Point(whole, settled(predictor, state))
+        return _Point(whole, predictor.read(point.state, ids[:, None])[0])
 
     def _with_own(self, ids: np.ndarray, model: ModelPredictor, state: Any) -> _Point:
         whole = np.concatenate([self.ids, ids])

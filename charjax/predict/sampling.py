@@ -57,7 +57,7 @@ def sample(
     execution: Execution | None = None,
     **how: Unpack[DrawOptions],
 ) -> str | bytes | list[str | bytes]:
-    """Returns the prime and the text that a model writes after it.
+    r"""Returns the prime and the text that a model writes after it.
 
     Args:
       model: a model, or any other predictor.
@@ -65,19 +65,39 @@ def sample(
         uniformly, whatever the other arguments.
       temperature: below 1 prefers likely characters, above 1 unlikely ones; 0 is
         `greedy`.
-      length: how many characters to draw, beyond the prime.
+      length: how many characters to draw beyond the prime; at most, with `stop` or
+        `match`.
       seed: an integer from which the key is made; 0 by default.
       key: a `jax.random.key`, instead of a seed.
       num_samples: draws this number of texts as one batch and returns a list. The
         noise of a text does not depend on the number of texts.
-      greedy: takes the likeliest character every time.
-      top_k: draws from the k likeliest characters only; 0 draws from all.
-      top_p: draws from the likeliest characters that hold this much probability, at
-        this temperature and among the `top_k`; 1 draws from all. Of equally likely
-        characters, `top_k` and `top_p` keep all or none.
       on_unknown: `'error'`, or `'skip'` to leave out the prime's characters that are
         not in the vocabulary; the returned text is without them too.
       execution: how a model runs.
+      **how: how characters are drawn, by rules that apply in this order:
+
+        - `repetition_penalty` divides the probability of a character, before the
+          temperature, once for each character of the stretch that it would go on
+          repeating, in the last `repetition_window` characters (256), prime included;
+          1 is off.
+        - `match` is a regular expression. What is drawn, without the prime, matches
+          the whole of it: only characters are drawn with which it still can, in the
+          length that is left. Where it may end, a character with which it cannot go on
+          ends it, so that `'[a-z]+'` is a word as long as the model would write it. It
+          has Python's syntax without look-around, back references, `^`, `$` and `\b`;
+          classes such as `\w` are of ASCII.
+        - `top_k` draws from the k likeliest characters only; 0 is off.
+        - `top_p` draws from the likeliest that hold this much probability, at this
+          temperature and among those left; 1 is off.
+        - `min_p` draws from those whose probability is at least this share of the
+          likeliest one's; 0 is off.
+        - `typical_p` draws from those whose surprise is nearest to the entropy and
+          that hold this much probability; 1 is off.
+        - `greedy` takes the likeliest that is left every time.
+        - `stop` is a string or several. A text ends after the first that is drawn, and
+          includes it.
+
+        Of characters that a rule finds alike it keeps all or none.
 
     Returns:
       A str, or bytes where the vocabulary is of bytes; with `num_samples` a list.
@@ -94,8 +114,11 @@ def sample(
       >>> text = charjax.sample(params, "hello", 0.8, length=3)
       >>> text[:5], len(text)
       ('hello', 8)
+      >>> word = charjax.sample(params, "he", match="[a-z]{3}", min_p=0.05)
+      >>> len(word)
+      5
 
-    Top-p sampling: Holtzman et al. (2020), https://arxiv.org/abs/1904.09751.
+    Papers: `charjax.predict.cut` and `charjax.predict.repetition`.
     """
     num_texts = 1
     if num_samples is not None:
