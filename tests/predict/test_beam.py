@@ -10,6 +10,7 @@ from charjax import ConfigError, NGram
 from tests.models import VOCAB, make
 from tests.oracles import drawing
 from tests.predict.test_predictor import PREDICTORS
+from tests.predict.test_rules import next_table
 
 PARAMS = make(1)
 
@@ -33,13 +34,10 @@ def test_a_beam_of_one_is_greedy(name):
     assert greedy.text == charjax.sample(predictor, "de", greedy=True, length=3)[2:]
 
 
-@pytest.mark.parametrize("wanted", ["[abc]+d?", "a?(b|cd)*", "[^g]{1,3}"])
+@pytest.mark.parametrize("wanted", ["[abc]+d?", "[^g]{1,3}"])
 def test_the_likeliest_match_is_that_of_going_through_all(wanted):
-    def table(text):
-        return charjax.next_chars(PARAMS, text)
-
     every = drawing.ending_probabilities(
-        table, "de", 3, wanted, VOCAB.symbols, is_drawn=False
+        next_table, "de", 3, wanted, VOCAB.symbols, is_drawn=False
     )
     got = charjax.complete(PARAMS, "de", length=3, beam=400, match=wanted)
     assert got.text == max(every, key=every.__getitem__)
@@ -47,7 +45,7 @@ def test_the_likeliest_match_is_that_of_going_through_all(wanted):
 
 
 def test_a_completion_ends_after_a_stop_with_the_probability_of_its_characters():
-    got = charjax.complete(PARAMS, "de", length=6, beam=2000, stop=["a", "b", "c"])
+    got = charjax.complete(PARAMS, "de", length=4, beam=300, stop=["a", "b", "c"])
     assert got.text[-1] in "abc"
     scored = charjax.score(PARAMS, "de" + got.text).log_probs[2:]
     assert got.log_prob == pytest.approx(float(scored.sum()), rel=1e-4)

@@ -1,6 +1,7 @@
 """A conversation: what the model knows after each turn, and what it learns."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -48,12 +49,13 @@ def test_a_model_learns_from_what_it_is_given_as_a_slow_loop_does():
     drawn = write(conversation)
     conversation.give(ids("cab"))
 
-    def step(params, carry, text):
+    @jax.jit
+    def step(params, carry, ids_L):
         def loss(params):
-            logits, carry_after = charjax.apply(params, ids(text)[None, :-1], carry)
-            log_probs = jax.nn.log_softmax(logits[0])
-            chosen = log_probs[np.arange(len(text) - 1), ids(text)[1:].astype(int)]
-            return -chosen.sum() / 5, carry_after
+            logits_1xTxV, carry_after = charjax.apply(params, ids_L[None, :-1], carry)
+            log_probs_TxV = jax.nn.log_softmax(logits_1xTxV[0])
+            chosen_T = log_probs_TxV[jnp.arange(len(ids_L) - 1), ids_L[1:]]
+            return -chosen_T.sum() / 5, carry_after
 
         gradient, carry = jax.grad(loss, has_aux=True)(params)
 
@@ -63,10 +65,10 @@ def test_a_model_learns_from_what_it_is_given_as_a_slow_loop_does():
         return jax.tree.map(moved, params, gradient, PARAMS), carry
 
     carry = charjax.initial_carry(PARAMS, 1)
-    params, carry = step(PARAMS, carry, "badcaf")  # a chunk of five
-    params, carry = step(params, carry, "fe")  # and what does not fill one
+    params, carry = step(PARAMS, carry, ids("badcaf"))  # a chunk of five
+    params, carry = step(params, carry, ids("fe"))  # and what does not fill one
     _, carry = charjax.apply(params, ids("e" + drawn[:-1])[None], carry)
-    params, carry = step(params, carry, drawn[-1] + "cab")
+    params, carry = step(params, carry, ids(drawn[-1] + "cab"))
     for got, expected in zip(
         *map(jax.tree.leaves, (weights(conversation), params)), strict=True
     ):

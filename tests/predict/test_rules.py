@@ -1,5 +1,6 @@
 """The rules of drawing: each against a slow version, and by what it lets be drawn."""
 
+import functools
 import itertools
 import math
 import re
@@ -30,11 +31,13 @@ PREDICTORS = {
     "model": PARAMS,
     "contract": Plain(model_predictor()),
     "ngram": NGRAM,
-    "mixture": Mixture([make(), NGRAM]),
+    "mixture": Mixture([make(), NGRAM], rate=0),
 }
 logits_1xV = st.lists(
-    st.integers(-40, 40).map(lambda x: x / 8), min_size=2, max_size=9, unique=True
+    st.integers(-40, 40).map(lambda x: x / 8), min_size=6, max_size=6, unique=True
 ).map(lambda x: np.array([x], np.float32))
+
+jitted_min_p, jitted_typical = jax.jit(min_p), jax.jit(typical)
 
 
 @settings(max_examples=60, deadline=None)
@@ -42,8 +45,8 @@ logits_1xV = st.lists(
 def test_min_p_and_typical_keep_what_slow_versions_keep(logits, temperature, p):
     probabilities = drawing.softmax(logits[0].tolist(), temperature)
     for rule, slow in (
-        (min_p, drawing.kept_by_min_p),
-        (typical, drawing.kept_by_typical),
+        (jitted_min_p, drawing.kept_by_min_p),
+        (jitted_typical, drawing.kept_by_typical),
     ):
         # A share that a sum reaches to a hair may be counted either way.
         slightly = [slow(probabilities, p * (1 + e)) for e in (-1e-4, 1e-4)]
@@ -74,7 +77,7 @@ def test_cuts_apply_one_after_the_other():
     ("option", "slow", "temperature"),
     [
         ({"min_p": 0.3}, drawing.kept_by_min_p, 1.0),
-        ({"min_p": 0.3}, drawing.kept_by_min_p, 1.8),
+        ({"min_p": 0.6}, drawing.kept_by_min_p, 1.8),
         ({"typical_p": 0.6}, drawing.kept_by_typical, 1.0),
         ({"typical_p": 0.6}, drawing.kept_by_typical, 1.8),
     ],
@@ -91,15 +94,22 @@ def test_cut_characters_never_come_and_the_others_in_proportion(
     assert_drawn_from({x: p / total for x, p in left}, drawn)
 
 
+jitted_with_next = jax.jit(with_next)
+
+
 @settings(max_examples=40, deadline=None)
-@given(st.text("abc", max_size=40), st.text("abc", max_size=12), st.integers(1, 20))
+@given(
+    st.text("abc", max_size=40),
+    st.text("abc", max_size=12),
+    st.sampled_from([1, 4, 13]),
+)
 def test_a_repeat_is_as_long_as_a_search_finds_it(prime, drawn, window):
     vocab = Vocab("abc")
     recent = recent_of(vocab.encode(prime), window, 3)
     for char in vocab.encode(drawn):
-        recent = with_next(recent, jnp.array([char], jnp.int32))
+        recent = jitted_with_next(recent, np.array([char], np.int32))
     repetition = Repetition(1.0, window)
-    got = -np.asarray(less_repeated(jnp.zeros((1, 3)), recent, repetition))[0]
+    got = -np.asarray(less_repeated(np.zeros((1, 3)), recent, repetition))[0]
     expected = [
         drawing.repeated_length(prime + drawn, symbol, window) for symbol in "abc"
     ]
@@ -162,6 +172,11 @@ def test_streamed_pieces_of_a_text_that_stops_join_to_the_sample():
     assert "".join(pieces) == charjax.sample(PARAMS, "a", **options)
 
 
+@functools.cache
+def next_table(text):
+    return charjax.next_chars(PARAMS, text)
+
+
 PATTERNS = ["[ab]c{2,3}", "(bad|face)+", "[^a]*a", "(ab|ba)*", "(?i)BAD?", "a.?b|.{5}"]
 
 
@@ -180,10 +195,7 @@ def test_all_texts_match_the_whole_pattern(name):
     "wanted", ["[abc]+d?", "a?(b|cd)*", "[^g]{1,3}", "(a|b[cd]){2}"]
 )
 def test_texts_come_as_often_as_going_through_all_of_them_says(wanted):
-    def table(text):
-        return charjax.next_chars(PARAMS, text)
-
-    expected = drawing.ending_probabilities(table, "de", 3, wanted, VOCAB.symbols)
+    expected = drawing.ending_probabilities(next_table, "de", 3, wanted, VOCAB.symbols)
     assert sum(expected.values()) == pytest.approx(1)
     drawn = drawn_after(PARAMS, "de", length=3, match=wanted)
     assert_drawn_from(expected, drawn)
