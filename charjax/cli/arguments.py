@@ -192,7 +192,10 @@ def _add_model_verbs(add: Any) -> None:
 
 def _add_drawing(sample: argparse.ArgumentParser) -> None:
     def add(name: str, kind: type, about: str, default: Any = None) -> None:
-        sample.add_argument(name, type=kind, default=default, help=about)
+        metavar = "N" if kind is int else "X"
+        sample.add_argument(
+            name, type=kind, default=default, metavar=metavar, help=about
+        )
 
     add("--length", int, "new characters at most [2000; 200 a turn, 20 with --beam]")
     add("--seed", int, "draws the same text again [0]", 0)

@@ -88,9 +88,11 @@ class Session:
         key = jax.random.fold_in(self._key, self._turns)
         self._turns += 1  # a turn taken back is followed by another one
         last: str | bytes = ""
-        for ids in self.conversation.write(self.length, key, self._check()):
-            last = vocab.decode(ids)
-            self._write(last)
+        written = self.conversation.write(self.length, key, self._check())
+        with contextlib.closing(written):  # whatever happens, what was seen is kept
+            for ids in written:
+                last = vocab.decode(ids)
+                self._write(last)
         if last[-1:] not in ("\n", b"\n"):
             self._write("\n")
 

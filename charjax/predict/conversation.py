@@ -6,7 +6,7 @@ chunk, with the loss of these over the length of a chunk.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from charjax.predict.predictor import ModelPredictor
 from charjax.predict.rules import Rules
 from charjax.unroll.execution import Execution
 
-_KEPT = 100  # states that can be gone back to: a learning model's is as large as itself
+_KEPT = 20  # turns that can be taken back: a learning model's state is as large as it
 
 
 class _Point(NamedTuple):
@@ -62,7 +62,9 @@ class Conversation:
         self._before.append(self._now)
         self._now = self._with_given(self._now, ids)
 
-    def write(self, length: int, key: jax.Array, rules: Rules) -> Iterator[np.ndarray]:
+    def write(
+        self, length: int, key: jax.Array, rules: Rules
+    ) -> Generator[np.ndarray, None, None]:
         """Yields what the model writes, as ids, and adds it to the text.
 
         If the caller stops early, the text goes on with what it was given until then.

@@ -74,10 +74,10 @@ def checked_rules(
 def _cut(top_k: Any, top_p: Any, min_p: Any, typical_p: Any, V: int) -> Cut | None:
     """Returns the cuts, None where all are off."""
     k = checked_integer("top_k", top_k, 0, math.inf)
-    check_share("top_p", top_p, "more than 0 and at most 1", 0 < _number(top_p) <= 1)
-    check_share("min_p", min_p, "at least 0 and less than 1", 0 <= _number(min_p) < 1)
+    _check_share("top_p", top_p, "more than 0 and at most 1", 0 < _number(top_p) <= 1)
+    _check_share("min_p", min_p, "at least 0 and less than 1", 0 <= _number(min_p) < 1)
     is_typical = 0 < _number(typical_p) <= 1
-    check_share("typical_p", typical_p, "more than 0 and at most 1", is_typical)
+    _check_share("typical_p", typical_p, "more than 0 and at most 1", is_typical)
     cut = Cut(
         min(k, V) if k else None,
         float(top_p) if top_p < 1 else None,
@@ -140,7 +140,7 @@ def _match(pattern: Any, vocab: Vocab, length: int) -> Automaton:
     return automaton
 
 
-def check_share(name: str, value: Any, limits: str, is_within: bool) -> None:
+def _check_share(name: str, value: Any, limits: str, is_within: bool) -> None:
     """Raises a ConfigError if a share is not within its limits."""
     if not is_within:
         example = 0.05 if name == "min_p" else 0.9

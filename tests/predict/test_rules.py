@@ -95,6 +95,7 @@ def test_cut_characters_never_come_and_the_others_in_proportion(
 
 
 jitted_with_next = jax.jit(with_next)
+texts = st.text("abc", max_size=20)
 
 
 @settings(max_examples=40, deadline=None)
