@@ -207,10 +207,8 @@ def _add_drawing(sample: argparse.ArgumentParser) -> None:
     add("--min-p", float, about, 0.0)
     about = "only those of about the expected surprise that hold this probability; "
     add("--typical-p", float, about + "1: off", 1.0)
-    about = (
-        "divides a probability once for each character of the stretch that would be "
-    )
-    add("--repetition-penalty", float, about + "repeated; 1: off", 1.0)
+    about = "divides a probability once for each character of a repeat; 1: off"
+    add("--repetition-penalty", float, about, 1.0)
     add("--repetition-window", int, "how far back a repeat is searched [256]", 256)
     sample.add_argument(
         "--stop",
