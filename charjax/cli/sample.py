@@ -22,17 +22,7 @@ def sample(args: argparse.Namespace) -> None:
     if args.beam is not None:
         _complete(args, model, prime)
         return
-    how: DrawOptions = {
-        "greedy": args.greedy,
-        "top_k": args.top_k,
-        "top_p": args.top_p,
-        "min_p": args.min_p,
-        "typical_p": args.typical_p,
-        "repetition_penalty": args.repetition_penalty,
-        "repetition_window": args.repetition_window,
-        "stop": args.stop,
-        "match": args.match,
-    }
+    how: Any = {name: getattr(args, name) for name in DrawOptions.__annotations__}
     if args.interactive:
         from charjax.cli.interactive import converse
 

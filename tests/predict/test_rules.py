@@ -99,11 +99,8 @@ texts = st.text("abc", max_size=20)
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.text("abc", max_size=40),
-    st.text("abc", max_size=12),
-    st.sampled_from([1, 4, 13]),
-)
+@given(texts, texts, st.sampled_from([1, 4, 13]))
+@example("a" * 20, "aa", 13)
 def test_a_repeat_is_as_long_as_a_search_finds_it(prime, drawn, window):
     vocab = Vocab("abc")
     recent = recent_of(vocab.encode(prime), window, 3)
