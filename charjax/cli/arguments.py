@@ -176,15 +176,7 @@ def _add_model_verbs(add: Any) -> None:
     sample = add("sample", "sample.sample", "write new text")
     _add_model(sample)
     _add_prime(sample)
-    sample.add_argument("--length", type=int, default=2000, help="new characters")
-    sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--num-samples", type=int, help="several texts at once")
-    sample.add_argument("--greedy", action="store_true", help="always the likeliest")
-    sample.add_argument("--top-k", type=int, default=0, help="0: off")
-    sample.add_argument("--top-p", type=float, default=1.0, help="1: off")
-    sample.add_argument(
-        "--dynamic", action="store_true", help="let the model learn from the prime"
-    )
+    _add_drawing(sample)
     _add_on_unknown(sample)
 
     next_ = add(
@@ -230,6 +222,54 @@ def _add_model_verbs(add: Any) -> None:
         "inspect", "runs.inspect", "verify a checkpoint and show what it holds"
     )
     _add_model(inspect)
+
+
+def _add_drawing(sample: argparse.ArgumentParser) -> None:
+    def add(name: str, kind: type, about: str, default: Any = None) -> None:
+        metavar = "N" if kind is int else "X"
+        sample.add_argument(
+            name, type=kind, default=default, metavar=metavar, help=about
+        )
+
+    add("--length", int, "new characters at most [2000; 200 a turn, 20 with --beam]")
+    add("--seed", int, "draws the same text again [0]", 0)
+    add("--num-samples", int, "several texts at once")
+    sample.add_argument("--greedy", action="store_true", help="always the likeliest")
+    add("--top-k", int, "only the k likeliest; 0: off", 0)
+    add("--top-p", float, "only the likeliest that hold this probability; 1: off", 1.0)
+    about = "only those of this share of the likeliest one's probability; 0: off"
+    add("--min-p", float, about, 0.0)
+    about = "only those of about the expected surprise that hold this probability; "
+    add("--typical-p", float, about + "1: off", 1.0)
+    about = "divides a probability once for each character of a repeat; 1: off"
+    add("--repetition-penalty", float, about, 1.0)
+    add("--repetition-window", int, "how far back a repeat is searched [256]", 256)
+    sample.add_argument(
+        "--stop",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="end after this text, which is written too; may be given several times",
+    )
+    sample.add_argument(
+        "--match", metavar="REGEX", help="write only what this whole pattern matches"
+    )
+    sample.add_argument(
+        "--beam",
+        metavar="N",
+        type=int,
+        help="write the likeliest text that a search with N beginnings finds",
+    )
+    sample.add_argument(
+        "--interactive",
+        action="store_true",
+        help="type a line, the model goes on, and so forth; :help lists commands",
+    )
+    sample.add_argument(
+        "--dynamic",
+        action="store_true",
+        help="let the model learn from the prime, and from what you type",
+    )
 
 
 def _add_run_verbs(add: Any) -> None:

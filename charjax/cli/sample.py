@@ -1,24 +1,40 @@
 """`charjax sample` and `charjax next`: new text, and the next character."""
 
 import argparse
+from typing import Any
 
 from charjax import predict
 from charjax.cli.models import load_dynamic, load_model, prime_of
-from charjax.cli.output import say, text_writer
+from charjax.cli.output import say, text_writer, warn
 from charjax.errors import ConfigError
+from charjax.predict.options import DrawOptions
+from charjax.predict.predictor import ModelPredictor, predictor_of
+
+# What is written where --length is not given.
+_LENGTH, _TURN, _COMPLETION = 2000, 200, 20
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Writes new text: one text as it is drawn, or several drawn together."""
+    """Writes new text: as it is drawn, several drawn together, or in conversation."""
+    _check_together(args)
     model = load_dynamic(args) if args.dynamic else load_model(args)
     prime = prime_of(args, model.vocab.encoding)
+    if args.beam is not None:
+        _complete(args, model, prime)
+        return
+    how: Any = {name: getattr(args, name) for name in DrawOptions.__annotations__}
+    if args.interactive:
+        from charjax.cli.interactive import converse
+
+        predictor = predictor_of(model)
+        assert isinstance(predictor, ModelPredictor | predict.Dynamic)
+        converse(predictor, prime, args, _or_default(args.length, _TURN), how)
+        return
     options = {
-        "length": args.length,
+        "length": _or_default(args.length, _LENGTH),
         "seed": args.seed,
-        "greedy": args.greedy,
-        "top_k": args.top_k,
-        "top_p": args.top_p,
         "on_unknown": args.on_unknown,
+        **how,
     }
     write = text_writer()
     if args.num_samples is None:
@@ -33,6 +49,53 @@ def sample(args: argparse.Namespace) -> None:
         write(f"=== {number}\n")
         write(text)
         write("\n")
+
+
+def _or_default(length: int | None, default: int) -> int:
+    return default if length is None else length
+
+
+def _check_together(args: argparse.Namespace) -> None:
+    """Raises a ConfigError if arguments are given that do not go together."""
+    drawing = {
+        "greedy": False,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "typical_p": 1.0,
+        "repetition_penalty": 1.0,
+        "seed": 0,
+    }
+    name, others = "interactive", {"num_samples": None}
+    if args.beam is not None:
+        name, others = "beam", {**drawing, "num_samples": None, "interactive": False}
+    elif not args.interactive:
+        return
+    for other, default in others.items():
+        if getattr(args, other) != default:
+            raise ConfigError(
+                f"--{name} must not come with --{other.replace('_', '-')}. Try one "
+                "without the other."
+            )
+
+
+def _complete(args: argparse.Namespace, model: Any, prime: str | bytes) -> None:
+    """Writes the likeliest completion, and its log-probability on standard error."""
+    text, log_prob = predict.complete(
+        model,
+        prime,
+        length=_or_default(args.length, _COMPLETION),
+        beam=args.beam,
+        stop=args.stop,
+        match=args.match,
+        on_unknown=args.on_unknown,
+    )
+    write = text_writer()
+    write(prime)
+    write(text)
+    write("\n")
+    warn(f"log-probability {log_prob:.4f} nats after the prime")
 
 
 def show_next(args: argparse.Namespace) -> None:

@@ -1,6 +1,7 @@
 """What anything that predicts the next character can do: score texts and write them."""
 
 from charjax.predict.adaptive import AdaptiveNGram
+from charjax.predict.beam import Completion, complete
 from charjax.predict.dynamic import Dynamic, dynamic_step
 from charjax.predict.dynamic_rule import DynamicRule
 from charjax.predict.ensemble import Ensemble
@@ -15,6 +16,7 @@ from charjax.predict.tuning import tune_dynamic
 
 __all__ = [
     "AdaptiveNGram",
+    "Completion",
     "Dynamic",
     "DynamicRule",
     "Ensemble",
@@ -24,6 +26,7 @@ __all__ = [
     "NGram",
     "Predictor",
     "Score",
+    "complete",
     "dynamic_step",
     "evaluate",
     "gather_statistics",

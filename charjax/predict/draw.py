@@ -23,9 +23,10 @@ from charjax.errors import ConfigError
 from charjax.model.forward import input_table, step
 from charjax.model.params import Params, readout_weights
 from charjax.model.spec import cell_of
-from charjax.predict.cut import Cut, without_unlikely
+from charjax.predict.cut import Cut
 from charjax.predict.dynamic import Dynamic
 from charjax.predict.predictor import Learner, ModelPredictor, ModelState, Predictor
+from charjax.predict.rules import Past, Rules, next_ids, past_of
 from charjax.predict.scoring import read_text
 from charjax.unroll import choose
 from charjax.unroll.execution import Execution
@@ -43,23 +44,30 @@ class Request(NamedTuple):
 
     Attributes:
       prime_ids: the characters to go on from.
-      length: how many to draw.
+      length: how many to draw at most.
       key: the noise comes from it.
-      temperature: scales the noise.
-      cut: which characters may not be drawn; None where every one may.
+      rules: how to draw.
     """
 
     prime_ids: np.ndarray
     length: int
     key: jax.Array
-    temperature: float
-    cut: Cut | None
+    rules: Rules
+
+
+class Loop(NamedTuple):
+    """What goes from one character to the next: of the model, and of the rules."""
+
+    state: ModelState
+    past: Past
 
 
 def draw(
     predictor: Predictor, request: Request, num_texts: int
 ) -> Iterator[np.ndarray]:
     """Yields the ids of the prime, then of what is drawn, as `ids_NxB`.
+
+    After the end of a text its ids are -1.
 
     Raises:
       ConfigError: a prediction is NaN.
@@ -72,7 +80,7 @@ def draw(
         if isinstance(predictor, Dynamic):
             predictor, state = predictor.frozen(state)
         assert isinstance(predictor, ModelPredictor)
-        yield from _draw_from_model(predictor, state, request, num_texts)
+        yield from draw_from_model(predictor, state, request, num_texts)
     else:
         yield from _draw_from_any(predictor, request, num_texts)
 
@@ -88,16 +96,16 @@ def _refuse_nan(*predictions: Any) -> None:
 
 def _pieces(
     request: Request, num_texts: int, num_symbols: int
-) -> Iterator[tuple[np.ndarray, int, float]]:
-    """Yields each piece: its positions, how many of them count, the temperature."""
+) -> Iterator[tuple[np.ndarray, int, Rules]]:
+    """Yields each piece: its positions, how many of them count, the rules."""
     size = max(1, min(_DRAWN_CHARACTERS, _NOISE // (num_texts * num_symbols)))
     drawn = 0
     while drawn < request.length:
-        count, temperature = min(size, request.length - drawn), request.temperature
+        count, rules = min(size, request.length - drawn), request.rules
         if drawn == 0 and request.prime_ids.size == 0:
             # Before the first character all logits are equal, and noise alone decides.
-            count, temperature = 1, 1.0
-        yield np.arange(drawn, drawn + size, dtype=np.uint32), count, temperature
+            count, rules = 1, rules._replace(temperature=1.0)
+        yield np.arange(drawn, drawn + size, dtype=np.uint32), count, rules
         drawn += count
 
 
@@ -115,54 +123,78 @@ def _draw_from_any(
         _refuse_nan(logits_BxV)
     if isinstance(predictor, Learner):  # it does not learn from what it writes itself
         predictor, state = predictor.frozen(state)
+    past = _copies(_past_of(request, len(predictor.vocab)), num_texts=num_texts)
     pieces = _pieces(request, num_texts, logits_BxV.shape[1])
-    for positions_P, count, temperature in pieces:
+    for positions_P, count, rules in pieces:
         (noise_PxBxV,) = map(
             np.asarray,
             _noise(request.key, positions_P, (0, num_texts), logits_BxV),
         )
-        ids_NxB = np.empty((count, num_texts), np.int32)
+        ids_NxB = np.full((count, num_texts), -1, np.int32)
         for i in range(count):
-            if request.cut is not None:
-                logits_BxV = np.asarray(_cut(logits_BxV, temperature, request.cut))
-            ids_NxB[i] = np.argmax(logits_BxV + temperature * noise_PxBxV[i], axis=-1)
-            state, log_probs_1xBxV = predictor.read(state, ids_NxB[i : i + 1])
+            if rules.is_plain:
+                noise_BxV = rules.temperature * noise_PxBxV[i]
+                ids_NxB[i] = np.argmax(logits_BxV + noise_BxV, axis=-1)
+            else:
+                ids_B, past = _next_ids(logits_BxV, noise_PxBxV[i], past, rules)
+                ids_NxB[i] = ids_B
+            if _have_ended(ids_NxB[i]):
+                break
+            ids_1xB = np.maximum(ids_NxB[i : i + 1], 0)
+            state, log_probs_1xBxV = predictor.read(state, ids_1xB)
             logits_BxV = np.asarray(log_probs_1xBxV)[0]
         _refuse_nan(logits_BxV)
         yield ids_NxB
+        if _have_ended(ids_NxB[-1]):
+            return
 
 
-_cut = jit_forward(without_unlikely)
+_next_ids = jit_forward(next_ids)
 
 
-def _draw_from_model(
+def _past_of(request: Request, num_symbols: int) -> Past:
+    return past_of(request.rules, request.prime_ids, request.length, num_symbols)
+
+
+def _have_ended(ids_B: np.ndarray) -> bool:
+    return bool((ids_B < 0).all())
+
+
+def draw_from_model(
     predictor: ModelPredictor, state: ModelState, request: Request, num_texts: int
 ) -> Iterator[np.ndarray]:
-    """Draws without leaving the device, on all cores, from the state of one text."""
+    """Draws without leaving the device, on all cores, from the state of one text.
+
+    Yields what `draw` yields after the prime, which the state is that of.
+    """
     params, execution = predictor.params, predictor.execution
     _refuse_nan(state.logits_BxV)
     kernel = _find_kernel(params, execution, num_texts)
-    if kernel is None:
+    if kernel is None or not request.rules.are_compiled:
         draw_piece: Callable[..., Any] = partial(
-            _draw_piece, params, cut=request.cut, execution=execution
+            _draw_piece, params, execution=execution
         )
         num = num_shares(num_texts)
     else:
         weights = _pack(params, kernel=kernel, execution=execution)
-        draw_piece = partial(_draw_compiled, weights, cut=request.cut, kernel=kernel)
+        draw_piece = partial(_draw_compiled, weights, kernel=kernel)
         num = 1  # the kernel shares the texts among the cores itself
     bounds = tuple(num_texts * share // num for share in range(num + 1))
-    states = [
-        _copies(state, num_texts=end - begin)
+    whole = Loop(state, _past_of(request, state.logits_BxV.shape[-1]))
+    loops = [
+        _copies(whole, num_texts=end - begin)
         for begin, end in itertools.pairwise(bounds)
     ]
     pieces = _pieces(request, num_texts, state.logits_BxV.shape[-1])
-    for positions_P, count, temperature in pieces:
+    for positions_P, count, rules in pieces:
         noises = _noise(request.key, positions_P, bounds, state.logits_BxV)
-        draw_next = partial(draw_piece, count=count, temperature=temperature)
-        states, ids = zip(*side_by_side(draw_next, states, noises), strict=True)
-        _refuse_nan(*(state.logits_BxV for state in states))
-        yield np.concatenate(ids, axis=1)[:count]
+        draw_next = partial(draw_piece, count=count, rules=rules)
+        loops, ids = zip(*side_by_side(draw_next, loops, noises), strict=True)
+        _refuse_nan(*(loop.state.logits_BxV for loop in loops))
+        ids_NxB = np.concatenate(ids, axis=1)[:count]
+        yield ids_NxB
+        if _have_ended(ids_NxB[-1]):
+            return
 
 
 def _find_kernel(
@@ -185,9 +217,9 @@ def _find_kernel(
 
 
 @partial(jit_forward, static_argnames=("num_texts",))
-def _copies(state: ModelState, num_texts: int) -> ModelState:
+def _copies(loop: Any, num_texts: int) -> Any:
     """Returns the state of one text as that of many."""
-    return jax.tree.map(lambda x_1: jnp.repeat(x_1, num_texts, axis=0), state)
+    return jax.tree.map(lambda x_1: jnp.repeat(x_1, num_texts, axis=0), loop)
 
 
 @partial(jit_forward, static_argnames=("bounds",))
@@ -221,29 +253,33 @@ def _noise(
 @partial(jit_forward, static_argnames=("execution",))
 def _draw_piece(
     params: Params,
-    state: ModelState,
+    loop: Loop,
     noise_PxBxV: jax.Array,
     *,
     count: int,
-    temperature: float,
-    cut: Cut | None,
+    rules: Rules,
     execution: Execution,
-) -> tuple[ModelState, jax.Array]:
-    """Draws the first `count` characters of a piece; the other ids are 0."""
+) -> tuple[Loop, jax.Array]:
+    """Draws the first `count` characters of a piece; the other ids are -1."""
     table_VxGH = input_table(params, execution)
 
-    def draw_one(i: jax.Array, loop: tuple[ModelState, jax.Array]) -> Any:
-        state, ids_PxB = loop
-        logits_BxV = state.logits_BxV
-        if cut is not None:
-            logits_BxV = without_unlikely(logits_BxV, temperature, cut)
-        logits_BxV += temperature * noise_PxBxV[i]
-        ids_B = jnp.argmax(logits_BxV, axis=-1).astype(jnp.int32)
-        logits_BxV, carry = step(params, ids_B, state.carry, table_VxGH, execution)
-        return ModelState(carry, logits_BxV), ids_PxB.at[i].set(ids_B)
+    def is_left(carried: tuple[jax.Array, Loop, jax.Array]) -> jax.Array:
+        i, loop, _ = carried
+        place = loop.past.place
+        return (i < count) if place is None else (i < count) & ~place.ended_B.all()
 
-    ids_PxB = jnp.zeros(noise_PxBxV.shape[:2], jnp.int32)
-    return jax.lax.fori_loop(0, count, draw_one, (state, ids_PxB))
+    def draw_one(carried: tuple[jax.Array, Loop, jax.Array]) -> Any:
+        i, (state, past), ids_PxB = carried
+        ids_B, past = next_ids(state.logits_BxV, noise_PxBxV[i], past, rules)
+        ids_PxB = ids_PxB.at[i].set(ids_B)
+        ids_B = jnp.maximum(ids_B, 0)  # one that has ended goes on unseen
+        logits_BxV, carry = step(params, ids_B, state.carry, table_VxGH, execution)
+        return i + 1, Loop(ModelState(carry, logits_BxV), past), ids_PxB
+
+    ids_PxB = jnp.full(noise_PxBxV.shape[:2], -1, jnp.int32)
+    start = jnp.int32(0), loop, ids_PxB
+    _, loop, ids_PxB = jax.lax.while_loop(is_left, draw_one, start)
+    return loop, ids_PxB
 
 
 @partial(jit_forward, static_argnames=("kernel", "execution"))
@@ -256,17 +292,17 @@ def _pack(params: Params, *, kernel: DrawKernel, execution: Execution) -> Any:
 @partial(jit_forward, static_argnames=("kernel",))
 def _draw_compiled(
     weights: Any,
-    state: ModelState,
+    loop: Loop,
     noise_PxBxV: jax.Array,
     *,
     count: int,
-    temperature: float,
-    cut: Cut | None,
+    rules: Rules,
     kernel: DrawKernel,
-) -> tuple[ModelState, jax.Array]:
+) -> tuple[Loop, jax.Array]:
     """Does what `_draw_piece` does, in the compiled kernel."""
-    rules = None if cut is None else (cut.top_k, cut.top_p, 0)
+    (carry, logits_BxV), past = loop
+    cut = (rules.cut or Cut())[:3]  # without the rule that the kernels lack
     carry, logits_BxV, ids_PxB = kernel.draw(
-        weights, state.carry, state.logits_BxV, noise_PxBxV, count, temperature, rules
+        weights, carry, logits_BxV, noise_PxBxV, count, rules.temperature, cut
     )
-    return ModelState(carry, logits_BxV), ids_PxB
+    return Loop(ModelState(carry, logits_BxV), past), ids_PxB

@@ -1,9 +1,7 @@
 """Writing text: `sample` and `stream`, and the checks of their arguments."""
 
-import math
-import numbers
 from collections.abc import Iterator
-from typing import Any, overload
+from typing import Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +9,11 @@ import numpy as np
 
 from charjax.errors import ConfigError
 from charjax.model.params import Params
-from charjax.predict.cut import Cut
 from charjax.predict.draw import Request, draw
+from charjax.predict.options import DrawOptions, checked_integer, checked_rules
 from charjax.predict.predictor import Predictor, predictor_of
-from charjax.predict.scoring import checked_temperature
 from charjax.text.vocab import OnUnknown
 from charjax.unroll.execution import Execution
-
-_FLAT = 1e30  # any temperature above draws the same, and noise beyond it is infinite
 
 
 @overload
@@ -31,11 +26,9 @@ def sample(
     seed: int | None = None,
     key: jax.Array | None = None,
     num_samples: None = None,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> str | bytes: ...
 @overload
 def sample(
@@ -47,11 +40,9 @@ def sample(
     seed: int | None = None,
     key: jax.Array | None = None,
     num_samples: int,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> list[str | bytes]: ...
 def sample(
     model: Params | Predictor,
@@ -62,13 +53,11 @@ def sample(
     seed: int | None = None,
     key: jax.Array | None = None,
     num_samples: int | None = None,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> str | bytes | list[str | bytes]:
-    """Returns the prime and the text that a model writes after it.
+    r"""Returns the prime and the text that a model writes after it.
 
     Args:
       model: a model, or any other predictor.
@@ -76,19 +65,39 @@ def sample(
         uniformly, whatever the other arguments.
       temperature: below 1 prefers likely characters, above 1 unlikely ones; 0 is
         `greedy`.
-      length: how many characters to draw, beyond the prime.
+      length: how many characters to draw beyond the prime; at most, with `stop` or
+        `match`.
       seed: an integer from which the key is made; 0 by default.
       key: a `jax.random.key`, instead of a seed.
       num_samples: draws this number of texts as one batch and returns a list. The
         noise of a text does not depend on the number of texts.
-      greedy: takes the likeliest character every time.
-      top_k: draws from the k likeliest characters only; 0 draws from all.
-      top_p: draws from the likeliest characters that hold this much probability, at
-        this temperature and among the `top_k`; 1 draws from all. Of equally likely
-        characters, `top_k` and `top_p` keep all or none.
       on_unknown: `'error'`, or `'skip'` to leave out the prime's characters that are
         not in the vocabulary; the returned text is without them too.
       execution: how a model runs.
+      **how: how characters are drawn, by rules that apply in this order:
+
+        - `repetition_penalty` divides the probability of a character, before the
+          temperature, once for each character of the stretch that it would go on
+          repeating, in the last `repetition_window` characters (256), prime included;
+          1 is off.
+        - `match` is a regular expression. What is drawn, without the prime, matches
+          the whole of it: only characters are drawn with which it still can, in the
+          length that is left. Where it may end, a character with which it cannot go on
+          ends it, so that `'[a-z]+'` is a word as long as the model would write it. It
+          has Python's syntax without look-around, back references, `^`, `$` and `\b`;
+          classes such as `\w` are of ASCII.
+        - `top_k` draws from the k likeliest characters only; 0 is off.
+        - `top_p` draws from the likeliest that hold this much probability, at this
+          temperature and among those left; 1 is off.
+        - `min_p` draws from those whose probability is at least this share of the
+          likeliest one's; 0 is off.
+        - `typical_p` draws from those whose surprise is nearest to the entropy and
+          that hold this much probability; 1 is off.
+        - `greedy` takes the likeliest that is left every time.
+        - `stop` is a string or several. A text ends after the first that is drawn, and
+          includes it.
+
+        Of characters that a rule finds alike it keeps all or none.
 
     Returns:
       A str, or bytes where the vocabulary is of bytes; with `num_samples` a list.
@@ -105,12 +114,15 @@ def sample(
       >>> text = charjax.sample(params, "hello", 0.8, length=3)
       >>> text[:5], len(text)
       ('hello', 8)
+      >>> word = charjax.sample(params, "he", match="[a-z]{3}", min_p=0.05)
+      >>> len(word)
+      5
 
-    Top-p sampling: Holtzman et al. (2020), https://arxiv.org/abs/1904.09751.
+    Papers: `charjax.predict.cut` and `charjax.predict.repetition`.
     """
     num_texts = 1
     if num_samples is not None:
-        num_texts = _checked_integer("num_samples", num_samples, 1, 2**31)
+        num_texts = checked_integer("num_samples", num_samples, 1, 2**31)
     predictor = predictor_of(model, execution)
     request = _request(
         predictor,
@@ -119,16 +131,12 @@ def sample(
         length,
         seed,
         key,
-        greedy,
-        top_k,
-        top_p,
         on_unknown,
+        how,
     )
     pieces = list(draw(predictor, request, num_texts))
-    texts = [
-        predictor.vocab.decode(np.concatenate([ids_NxB[:, i] for ids_NxB in pieces]))
-        for i in range(num_texts)
-    ]
+    ids_NxB = np.concatenate(pieces)
+    texts = [predictor.vocab.decode(ids_N[ids_N >= 0]) for ids_N in ids_NxB.T]
     return texts[0] if num_samples is None else texts
 
 
@@ -140,11 +148,9 @@ def stream(
     length: int = 2000,
     seed: int | None = None,
     key: jax.Array | None = None,
-    greedy: bool = False,
-    top_k: int = 0,
-    top_p: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
+    **how: Unpack[DrawOptions],
 ) -> Iterator[str | bytes]:
     """Returns an iterator over pieces of the text, each available once it is drawn.
 
@@ -167,13 +173,11 @@ def stream(
         length,
         seed,
         key,
-        greedy,
-        top_k,
-        top_p,
         on_unknown,
+        how,
     )
     pieces = draw(predictor, request, num_texts=1)
-    return (predictor.vocab.decode(ids_Nx1[:, 0]) for ids_Nx1 in pieces)
+    return (predictor.vocab.decode(ids_Nx1[ids_Nx1 >= 0]) for ids_Nx1 in pieces)
 
 
 def _request(
@@ -183,41 +187,21 @@ def _request(
     length: int,
     seed: int | None,
     key: jax.Array | None,
-    greedy: bool,
-    top_k: int,
-    top_p: float,
     on_unknown: OnUnknown,
+    how: DrawOptions,
 ) -> Request:
     """Returns the checked arguments of `sample` and `stream`."""
-    temperature = checked_temperature(temperature)
-    return Request(
-        prime_ids=predictor.vocab.encode(prime, on_unknown=on_unknown),
-        length=_checked_integer("length", length, 0, 2**32),
-        key=_key(seed, key),
-        temperature=0.0 if greedy else min(temperature, _FLAT),
-        cut=_checked_cut(top_k, top_p, len(predictor.vocab)),
-    )
-
-
-def _checked_cut(top_k: Any, top_p: Any, num_symbols: int) -> Cut | None:
-    top_k = _checked_integer("top_k", top_k, 0, math.inf)
-    if not isinstance(top_p, numbers.Real) or not 0 < float(top_p) <= 1:
-        raise ConfigError(
-            f"top_p must be more than 0 and at most 1; got {top_p!r:.60}. Try 0.9."
-        )
-    if not top_k and top_p == 1:
-        return None
-    # A sum of all probabilities may fall short of 1, but not of infinity.
-    return Cut(
-        min(top_k or num_symbols, num_symbols), float(top_p) if top_p < 1 else math.inf
-    )
+    prime_ids = predictor.vocab.encode(prime, on_unknown=on_unknown)
+    length = checked_integer("length", length, 0, 2**32)
+    rules = checked_rules(predictor.vocab, temperature, length, **how)
+    return Request(prime_ids, length, _key(seed, key), rules)
 
 
 def _key(seed: int | None, key: jax.Array | None) -> jax.Array:
     """Returns the key, or the one made from the seed."""
     if key is None:
         seed = 0 if seed is None else seed
-        return jax.random.key(_checked_integer("seed", seed, 0, 2**32))
+        return jax.random.key(checked_integer("seed", seed, 0, 2**32))
     if seed is not None:
         raise ConfigError(
             f"key and seed must not both be given; got seed={seed}. Try one."
@@ -236,13 +220,3 @@ def _is_key(key: object) -> bool:
         and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         and key.shape == ()
     )
-
-
-def _checked_integer(name: str, value: Any, least: int, end: float) -> int:
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or not least <= int(value) < end:
-        limit = "" if end == math.inf else f" and less than {end:,}"
-        raise ConfigError(
-            f"{name} must be an integer of {least} or more{limit}; got {value!r:.60}."
-        )
-    return int(value)

@@ -12,7 +12,7 @@ import pytest
 import charjax
 from charjax import ConfigError, TextError, Vocab
 from charjax.predict import draw, predictor
-from charjax.predict.cut import Cut, without_unlikely
+from charjax.predict.cut import Cut, without_cut
 from tests.compilations import compilations
 from tests.models import KINDS, VOCAB, make
 
@@ -144,9 +144,9 @@ def test_cut_characters_never_come_and_the_others_in_proportion(
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0, 3.0])
 def test_the_cut_keeps_what_a_naive_filter_keeps(temperature):
     logits_BxV = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32) * 2
-    compiled = jax.jit(without_unlikely)
-    for top_k, top_p in itertools.product((1, 7, 30), (1e-6, 0.3, 0.9, math.inf)):
-        cut = Cut(top_k, top_p)
+    compiled = jax.jit(without_cut)
+    for top_k, top_p in itertools.product((1, 7, 30), (1e-6, 0.3, 0.9, 1)):
+        cut = Cut(top_k, top_p if top_p < 1 else None)
         got_BxV = compiled(logits_BxV, temperature, cut)
         for logits_V, got_V in zip(logits_BxV, np.asarray(got_BxV), strict=True):
             scaled_V = (logits_V - logits_V.max()).astype(float) / (temperature or 1)
@@ -158,7 +158,7 @@ def test_the_cut_keeps_what_a_naive_filter_keeps(temperature):
 
 def test_equally_likely_characters_are_kept_together():
     logits_1xV = jnp.array([[0.0, 1.0, 1.0, 1.0]])
-    got = without_unlikely(logits_1xV, 1.0, Cut(2, 0.5))
+    got = without_cut(logits_1xV, 1.0, Cut(2, 0.5))
     assert got.tolist() == [[-math.inf, 1, 1, 1]]
 
 
@@ -253,14 +253,15 @@ def test_no_value_compiles_anew(cell):
     assert compiled == []
 
 
-def test_a_cut_compiles_once_for_all_its_values():
+def test_a_set_of_rules_compiles_once_for_all_its_values():
     params = make(hidden_size=4)
     with compilations() as compiled:
-        charjax.sample(params, "abc", length=3, top_k=2)
+        charjax.sample(params, "abc", length=3, top_k=2, min_p=0.1, stop="ab")
     assert sum("_draw_piece" in name for name in compiled) == 1
     with compilations() as compiled:
-        for top_k, top_p in [(1, 1.0), (5, 0.2), (0, 0.9), (10**20, 0.5)]:
-            charjax.sample(params, "abc", length=3, top_k=top_k, top_p=top_p)
+        for top_k, share, stop in [(1, 0.3, "fg"), (10**20, 0.5, ("cd", "d"))]:
+            options = {"top_k": top_k, "min_p": share, "stop": stop}
+            charjax.sample(params, "abc", length=5, **options)
     assert compiled == []
 
 

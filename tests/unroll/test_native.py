@@ -16,6 +16,7 @@ from charjax.model.params import initial_carry
 from charjax.model.spec import cell_of
 from charjax.predict import draw
 from charjax.predict.predictor import ModelPredictor
+from charjax.predict.rules import Past, Rules
 from charjax.predict.scoring import read_text
 from charjax.unroll import choose, native
 from charjax.unroll.choose import unroll
@@ -284,14 +285,17 @@ def test_drawing_equals_the_loop_in_its_characters_logits_and_state(
     predictor = ModelPredictor(params, execution)
     state, _ = read_text(predictor, params.vocab.encode("badge"))
     state = draw._copies(state, num_texts=texts)
+    loop = draw.Loop(state, Past(None, None))
     positions = np.arange(9)
     noise = draw._noise(jax.random.key(7), positions, (0, texts), state.logits_BxV)[0]
     kernel = draw_kernel(cell_of(params.spec), "cpu", precision)
     weights = draw._pack(params, kernel=kernel, execution=execution)
-    drawn = {"count": 6, "temperature": 0.7, "cut": None}
-    got = draw._draw_compiled(weights, state, noise, kernel=kernel, **drawn)
-    expected = draw._draw_piece(params, state, noise, execution=execution, **drawn)
-    np.testing.assert_array_equal(got[1], expected[1])
+    drawn = {"count": 6, "rules": Rules(0.7)}
+    got, got_ids = draw._draw_compiled(weights, loop, noise, kernel=kernel, **drawn)
+    expected, expected_ids = draw._draw_piece(
+        params, loop, noise, execution=execution, **drawn
+    )
+    np.testing.assert_array_equal(got_ids[:6], expected_ids[:6])
     for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         near = 1e-4 if precision == "float32" else 1e-2
         np.testing.assert_allclose(x, y, rtol=0, atol=near * max(1, np.abs(y).max()))
@@ -338,7 +342,8 @@ def test_drawing_leaves_out_what_top_k_top_p_and_min_p_cut(rules):
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "cut", [{"top_k": 3}, {"top_p": 0.7}, {"top_k": 5, "top_p": 0.9}]
+    "cut",
+    [{"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"top_k": 5, "top_p": 0.9}],
 )
 def test_a_cut_text_is_the_same_from_the_kernel_and_from_the_loop(cut):
     params = models.make(hidden_size=9)

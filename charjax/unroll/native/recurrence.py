@@ -219,17 +219,19 @@ def draw(
     noise_PxBxV: jax.Array,
     count: jax.Array,
     temperature: jax.Array,
-    cut: Sequence[Any] | None = None,
+    cut: Sequence[Any] = (None, None, None),
 ) -> tuple[tuple[Carry, ...], jax.Array, jax.Array]:
     """Draws text; see `DrawKernel`."""
     state_LxSxBxH = jnp.stack([jnp.stack(jax.tree.leaves(layer)) for layer in carry])
+    off = logits_BxV.shape[1], 1, 0
+    cut = [o if given is None else given for given, o in zip(cut, off, strict=True)]
     call = kind.call(
         "draw", noise_PxBxV.shape[:2], logits_BxV.shape, state_LxSxBxH.shape
     )
     ids_PxB, logits_BxV, state_LxSxBxH = call(
         jnp.int32(count),
         jnp.float32(temperature),
-        jnp.array(cut or (logits_BxV.shape[1], 1, 0), jnp.float32),
+        jnp.array(cut, jnp.float32),
         noise_PxBxV,
         logits_BxV,
         state_LxSxBxH,
