@@ -82,7 +82,7 @@ def cells(quick: bool) -> Iterator[Row]:
                 runs = [_train(recipe, fields, steps, seed) for seed in seeds]
                 losses = [run["best"] for run in runs]
                 row[f"loss, {budget} s"] = f"{statistics.mean(losses):.4f}"
-                row["of each seed"] = ", ".join(f"{loss:.4f}" for loss in losses)
+                row[f"each seed, {budget} s"] = ", ".join(f"{loss:.4f}" for loss in losses)
             row["dynamic"] = f"{statistics.mean(run['dynamic'] for run in runs):.4f}"
             row["trained chars/s"] = f"{speed['trained']:,.0f}"
             row["drawn chars/s"] = f"{speed['drawn']:,.0f}"
@@ -176,7 +176,11 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 
 def _train(recipe: str, fields: Row, steps: int, seed: int) -> Row:
-    more = {"train.max_epochs": 10_000, "train.max_steps": steps, "train.seed": seed}
+    more: Row = {
+        "train.max_epochs": 10_000,
+        "train.max_steps": steps,
+        "train.seed": seed,
+    }
     more["train.eval_every"] = float(math.ceil(steps / 10))
     return run_recipe(recipe, fields | more, _dynamic_loss)
 

@@ -104,8 +104,7 @@ FIELDS = {
         "shift the chunks by a random offset each epoch"),
 
     "model.cell": Field("lstm", "shape",
-        "rnn, lstm, gru, gru_reset_before, peephole_lstm, multiplicative_rnn, "
-        "multiplicative_lstm, slstm, min_gru, min_lstm, rg_lru, or one you registered"),
+        "lstm, gru, rnn or another file of charjax/cells, or a cell you registered"),
     "model.hidden_size": Field(128, "shape",
         "units in a layer", _SIZE),
     "model.num_layers": Field(2, "shape",

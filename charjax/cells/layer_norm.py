@@ -96,17 +96,13 @@ def _normalised(params: LayerNormParams, matmul: Matmul) -> Matmul:
 
     def normalised_matmul(x: Array, w: Array) -> Array:
         y = matmul(x, w)
-        for matrix, gain, bias in zip(
-            matrices, params.gains, params.biases, strict=True
-        ):
-            if matrix is w:
-                y -= jnp.mean(y, axis=-1, keepdims=True)
-                variance = jnp.mean(y * y, axis=-1, keepdims=True)
-                y *= jax.lax.rsqrt(variance + _EPSILON)
-                return add_bias(
-                    y * jnp.expand_dims(gain, tuple(range(y.ndim - 1))), bias
-                )
-        return y
+        index = next((i for i, matrix in enumerate(matrices) if matrix is w), None)
+        if index is None:
+            return y
+        y -= jnp.mean(y, axis=-1, keepdims=True)
+        y *= jax.lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + _EPSILON)
+        gain = jnp.expand_dims(params.gains[index], tuple(range(y.ndim - 1)))
+        return add_bias(y * gain, params.biases[index])
 
     return normalised_matmul
 

@@ -61,10 +61,8 @@ def mogrifier(cell: Cell, rounds: int) -> Cell:
 
     def init(key: Array, input_size: int, hidden_size: int, draw: Initializers) -> Any:
         def matrix(i: int) -> Array:
-            shape = (
-                (hidden_size, input_size) if i % 2 == 0 else (input_size, hidden_size)
-            )
-            return draw.input(jax.random.fold_in(key, i), shape, 1)
+            rows, columns = (hidden_size, input_size)[:: -1 if i % 2 else 1]
+            return draw.input(jax.random.fold_in(key, i), (rows, columns), 1)
 
         params = cell.init(key, input_size, hidden_size, draw)
         matrices = tuple(map(matrix, range(rounds)))

@@ -36,7 +36,7 @@ class Output(NamedTuple):
       logits_TxBxV: of the character after each one read.
       layers: each layer's outputs `h_TxBxH`, the lowest first, before dropout.
       dropped_TxBxH: what the read-out reads: the last layer's outputs after dropout,
-        with `spec.skip` those of all layers side by side.
+        with `spec.residual` the sum of all layers', with `spec.skip` all side by side.
       carry: each layer's state after the last character.
     """
 

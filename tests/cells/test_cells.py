@@ -21,6 +21,7 @@ from charjax.unroll.scan import recurrent_weights
 from tests.models import VOCAB, make
 from tests.oracles import cells as oracle
 from tests.oracles import recurrence
+from tests.training.runs import TEXT, make_config, quiet
 from tests.unroll.test_scan import B, D, H, T, value_and_grads
 
 LINEAR = ("min_gru", "min_lstm", "rg_lru")
@@ -304,3 +305,27 @@ def test_noise_and_bfloat16_reach_every_part(kind):
     assert float(noisy) != pytest.approx(plain, rel=0.01)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model__cell": "min_gru", "model__num_layers": 2, "model__residual": True},
+        {
+            "model__cell": "slstm",
+            "model__layer_norm": True,
+            "model__mogrifier": 2,
+            "model__skip": True,
+        },
+    ],
+    ids=lambda fields: fields["model__cell"],
+)
+def test_a_run_learns_more_than_how_often_each_character_comes(fields, tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "input.txt").write_text(TEXT)
+    shape = {"model__hidden_size": 16, "model__dropout": 0.0}
+    run = quiet(make_config(tmp_path, train__max_epochs=8, **shape, **fields))
+    shares = np.unique(list(TEXT), return_counts=True)[1] / len(TEXT)
+    assert run.best_loss < 0.7 * -np.sum(shares * np.log(shares))
+    for name, value in fields.items():
+        assert getattr(run.params.spec, name.removeprefix("model__")) == value
