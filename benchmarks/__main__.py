@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import processes, quality, speed
+from benchmarks import cells, processes, quality, speed
 
 WORK: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
     "train": speed.train,
@@ -25,6 +25,7 @@ WORK: dict[str, Callable[[bool], Iterator[dict[str, Any]]]] = {
     "quality": quality.quality,
     "defaults": quality.defaults,
     "ablations": quality.ablations,
+    "cells": cells.cells,
 }
 
 

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def quality(quick: bool) -> Iterator[Row]:
     on nanoGPT's split.
     """
     for recipe in _QUICK_RECIPES if quick else _RECIPES:
-        run = _run(recipe, {})
+        run = run_recipe(recipe, {})
         row: Row = {"recipe": recipe, "parameters": run["parameters"]}
         for loss in _NANOGPT:
             reached = [r["seconds"] for r in run["val"] if r["loss"] <= loss]
@@ -137,11 +137,21 @@ def _mean_of_seeds(recipe: str, fields: Row) -> str:
 
 
 def _losses_of_seeds(recipe: str, fields: Row) -> list[float]:
-    return [_run(recipe, fields | {"train.seed": seed})["best"] for seed in _SEEDS]
+    return [
+        run_recipe(recipe, fields | {"train.seed": seed})["best"] for seed in _SEEDS
+    ]
 
 
-def _run(recipe: str, fields: Row) -> dict[str, Any]:
-    """Trains a recipe from the command line, and returns what its folder says."""
+def run_recipe(
+    recipe: str, fields: Row, also: Callable[[Path], Row] = lambda run: {}
+) -> Row:
+    """Trains a recipe from the command line, and returns what its folder says.
+
+    Args:
+      recipe: its name.
+      fields: the fields in which to differ from it.
+      also: returns more to say of the run in a folder, which is deleted then.
+    """
     from charjax import checkpoint
     from charjax.model import num_parameters
 
@@ -157,7 +167,8 @@ def _run(recipe: str, fields: Row) -> dict[str, Any]:
         records = [json.loads(line) for line in lines]
         val = [record for record in records if record["kind"] == "val"]
         parts = num_parameters(checkpoint.load(run))
-    return {
+        more = also(run)
+    return more | {
         "val": val,
         "best": min(record["loss"] for record in val),
         "seconds": val[-1]["seconds"],

@@ -20,7 +20,7 @@ class RecurrentStack(nn.Module):
     """Layers of any registered cell, unrolled over time with charjax's fast backward.
 
     Attributes:
-      spec: cell and sizes; its embedding fields are not used.
+      spec: cell and sizes; its fields on embedding and read-out are not used.
       noise: what training does to outputs and recurrent weights.
       execution: how the layers run.
       scheme: how weights are first drawn, `'orthogonal'` or `'uniform'`.
@@ -72,6 +72,7 @@ class RecurrentStack(nn.Module):
         h_TxBxH, _, carry = run_layers(
             layers,
             spec,
+            x_TxBxD,
             z_TxBxGH,
             carry,
             self.noise,

@@ -159,7 +159,8 @@ def test_the_table_has_one_short_line_of_help_for_each_field_and_a_known_group()
 
 def test_the_scopes_say_what_is_fixed_what_may_change_and_what_is_compared():
     sizes = "hidden_size", "num_layers", "embedding_size"
-    assert ("cell", *sizes, "tied", "zoneout") == SHAPE
+    wrapped = "zoneout", "layer_norm", "mogrifier", "residual", "skip"
+    assert ("cell", *sizes, "tied", *wrapped) == SHAPE
     assert {"train.patience", "model.kernel", "data.dir", "train.run_name"} < FREE
     assert not {"model.cell", "train.seed", "optimizer.learning_rate"} & FREE
     assert {"model.cell", "train.patience"} < set(COMPARED)

@@ -76,7 +76,50 @@ def dense_init(gates: int) -> Callable[[Array, int, int, Initializers], DensePar
     return init
 
 
-def dense_project(params: DenseParams, x: Array, matmul: Matmul) -> Array:
+class InputParams(NamedTuple):
+    """The weights of a cell whose gates are affine in its input alone.
+
+    Attributes:
+      input_DxGH: weights of the input, gates side by side.
+      bias_GH: one bias a gate.
+    """
+
+    input_DxGH: Array
+    bias_GH: Array
+
+
+def input_init(gates: int) -> Callable[[Array, int, int, Initializers], InputParams]:
+    """Returns the `init` of a cell with `InputParams` and this number of gates."""
+
+    def init(
+        key: Array, input_size: int, hidden_size: int, initializers: Initializers
+    ) -> InputParams:
+        key_input, key_bias = jax.random.split(key)
+        return InputParams(
+            initializers.input(key_input, (input_size, hidden_size), gates),
+            initializers.bias(key_bias, gates * hidden_size),
+        )
+
+    return init
+
+
+def linear_step(
+    linear: Callable[[CellParams, Any], tuple[Array, Array]],
+) -> Callable[[CellParams, Carry, Any, Matmul], tuple[Carry, Array]]:
+    """Returns the `step` of a cell with this `linear` form."""
+
+    def step(
+        params: CellParams, h_BxH: Array, z_BxGH: Any, matmul: Matmul
+    ) -> tuple[Carry, Array]:
+        del matmul  # all products are of the input alone
+        a_BxH, b_BxH = linear(params, z_BxGH)
+        h_BxH = a_BxH * h_BxH + b_BxH
+        return h_BxH, h_BxH
+
+    return step
+
+
+def dense_project(params: DenseParams | InputParams, x: Array, matmul: Matmul) -> Array:
     """Returns `x W + b`, the part of every gate that does not depend on the carry."""
     return add_bias(matmul(x, params.input_DxGH), params.bias_GH)
 

@@ -2,7 +2,19 @@
 
 import inspect
 
-from charjax.cells import gru, gru_reset_before, lstm, rnn
+from charjax.cells import (
+    gru,
+    gru_reset_before,
+    lstm,
+    min_gru,
+    min_lstm,
+    multiplicative_lstm,
+    multiplicative_rnn,
+    peephole_lstm,
+    rg_lru,
+    rnn,
+    slstm,
+)
 from charjax.cells.base import Cell
 from charjax.errors import ConfigError, did_you_mean
 
@@ -11,6 +23,13 @@ _CELLS: dict[str, Cell] = {
     "lstm": lstm.cell,
     "gru": gru.cell,
     "gru_reset_before": gru_reset_before.cell,
+    "multiplicative_rnn": multiplicative_rnn.cell,
+    "multiplicative_lstm": multiplicative_lstm.cell,
+    "peephole_lstm": peephole_lstm.cell,
+    "min_gru": min_gru.cell,
+    "min_lstm": min_lstm.cell,
+    "rg_lru": rg_lru.cell,
+    "slstm": slstm.cell,
 }
 _BUILT_IN = frozenset(_CELLS)
 

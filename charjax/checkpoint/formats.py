@@ -14,7 +14,10 @@ from charjax.model import ModelSpec
 
 FORMAT = 2
 # The fields of a spec that a checkpoint stores.
-SPEC_FIELDS = ("cell", "hidden_size", "num_layers", "embedding_size", "tied", "zoneout")
+SPEC_FIELDS = (
+    *("cell", "hidden_size", "num_layers", "embedding_size", "tied", "zoneout"),
+    *("layer_norm", "mogrifier", "residual", "skip"),
+)
 _ONLY_IN_FORMAT_1 = ("dropout", "dropout_mode", "embedding_dropout", "dtype")
 
 

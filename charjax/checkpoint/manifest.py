@@ -154,12 +154,13 @@ def spec_of(manifest: Manifest) -> ModelSpec:
       'lstm'
     """
     spec = formats.model_spec(manifest.spec)
-    # Making the shapes of a model takes time for each layer.
-    if spec.num_layers > len(manifest.leaves):
-        raise CheckpointError(
-            f"num_layers must be at most the number of arrays, {len(manifest.leaves)}; "
-            f"got {spec.num_layers}."
-        )
+    # Making the shapes of a model takes time for each layer and round.
+    for name in ("num_layers", "mogrifier"):
+        if getattr(spec, name) > len(manifest.leaves):
+            raise CheckpointError(
+                f"{name} must be at most the number of arrays, "
+                f"{len(manifest.leaves)}; got {getattr(spec, name)}."
+            )
     return spec
 
 

@@ -9,7 +9,7 @@ input is a row of that table. With one-hot characters the table costs nothing: t
 identity matrix times the weights is the weights.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ class Output(NamedTuple):
     Attributes:
       logits_TxBxV: of the character after each one read.
       layers: each layer's outputs `h_TxBxH`, the lowest first, before dropout.
-      dropped_TxBxH: the last layer's outputs after dropout, which the read-out reads.
+      dropped_TxBxH: what the read-out reads: the last layer's outputs after dropout,
+        with `spec.residual` the sum of all layers', with `spec.skip` all side by side.
       carry: each layer's state after the last character.
     """
 
@@ -142,18 +143,19 @@ def forward(
     if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
         table_VxGH = input_table(params, execution)
     matmul = matmul_in(execution.precision)
+    x_TxBxD: Any = None
+    if table_VxGH is None or params.spec.skip:
+        x_TxBxD = jnp.take(_vectors(params), ids_TxB, axis=0)
+        rate, mode = noise.embedding_dropout, noise.dropout_mode
+        if keys.embedding is not None:
+            x_TxBxD = dropout(x_TxBxD, keys.embedding, rate, mode)
     if table_VxGH is not None:
         z_TxBxGH = jax.tree.map(lambda z: jnp.take(z, ids_TxB, axis=0), table_VxGH)
     else:
-        embedding_VxE: Any = params.embedding_VxE
-        x_TxBxE = jnp.take(embedding_VxE, ids_TxB, axis=0)
-        rate, mode = noise.embedding_dropout, noise.dropout_mode
-        if keys.embedding is not None:
-            x_TxBxE = dropout(x_TxBxE, keys.embedding, lanes_B, rate, mode)
-        project = cell_of(params.spec).project
-        z_TxBxGH = project(params.layers[0], x_TxBxE, matmul)
+        z_TxBxGH = cell_of(params.spec).project(params.layers[0], x_TxBxD, matmul)
     h_TxBxH, layers, carry = run_layers(
-        params.layers, params.spec, z_TxBxGH, carry, noise, keys, execution, unroll
+        *(params.layers, params.spec, x_TxBxD, z_TxBxGH, carry, noise, keys),
+        *(execution, unroll),
     )
     logits_TxBxV = add_bias(
         matmul(h_TxBxH, readout_weights(params)), params.readout_bias_V
@@ -178,6 +180,7 @@ def step(
 def run_layers(
     layers: tuple[Any, ...],
     spec: ModelSpec,
+    x_TxBxD: jax.Array | None,
     z_TxBxGH: Any,
     carry: Carry,
     noise: Noise,
@@ -190,6 +193,7 @@ def run_layers(
     Args:
       layers: each layer's cell params, the lowest first.
       spec: what the layers are.
+      x_TxBxD: the characters' vectors, which `spec.skip` needs.
       z_TxBxGH: the projected input of the first layer.
       carry: each layer's state before the first step.
       noise: dropout after each layer.
@@ -198,8 +202,8 @@ def run_layers(
       unroll: the strategy that runs each layer over time.
 
     Returns:
-      The last layer's outputs after dropout, each layer's outputs before it, and each
-      layer's state after the last step.
+      What the read-out reads (see `Output`), each layer's outputs before dropout, and
+      each layer's state after the last step.
     """
     if len(carry) != len(layers):
         raise ConfigError(
@@ -207,38 +211,48 @@ def run_layers(
             "Try charjax.initial_carry(params, batch_size)."
         )
     cell, matmul = cell_of(spec), matmul_in(execution.precision)
-    carries, outputs = [], []
-    x_TxBxH: Any = None
+    carries, outputs, read = [], [], []
     for i, (layer, layer_carry) in enumerate(zip(layers, carry, strict=True)):
-        z = z_TxBxGH if i == 0 else cell.project(layer, x_TxBxH, matmul)
+        z = z_TxBxGH
+        if i > 0:
+            below = [read[-1], x_TxBxD] if spec.skip else read[-1:]
+            z = cell.project(layer, _side_by_side(below), matmul)
         if keys.zoneout is not None and spec.zoneout:
             key_layer = jax.random.fold_in(keys.zoneout, i)
             z = with_masks(z, layer_carry, key_layer, keys.lanes_B, spec.zoneout)
         layer_carry, h_TxBxH = unroll(cell, layer, layer_carry, z, execution)
         carries.append(layer_carry)
         outputs.append(h_TxBxH)
-        x_TxBxH = h_TxBxH
         if keys.layers is not None:
             key_layer = jax.random.fold_in(keys.layers, i)
             rate, mode = noise.dropout, noise.dropout_mode
-            x_TxBxH = dropout(h_TxBxH, key_layer, keys.lanes_B, rate, mode)
+            h_TxBxH = dropout(h_TxBxH, key_layer, keys.lanes_B, rate, mode)
+        read.append(read[-1] + h_TxBxH if spec.residual and read else h_TxBxH)
+    x_TxBxH = _side_by_side(read if spec.skip else read[-1:])
     return x_TxBxH, tuple(outputs), tuple(carries)
 
 
 def input_table(params: Params, execution: Execution | None = None) -> Any:
     """Returns the first layer's projected input for each character, `z_VxGH`."""
     matmul = matmul_in(Execution.of(execution).precision)
-    x_VxD = params.embedding_VxE
-    project = cell_of(params.spec).project
-    if x_VxD is not None:
-        return project(params.layers[0], x_VxD, matmul)
-    one_hot_VxV = jnp.eye(len(params.vocab), dtype=params.readout_bias_V.dtype)
+    x_VxD, is_one_hot = _vectors(params), params.embedding_VxE is None
 
     def select(x: jax.Array, w: jax.Array) -> jax.Array:
         # The product with the identity is known, and V times smaller than computed.
-        return w if x is one_hot_VxV and w.ndim == 2 else matmul(x, w)
+        return w if is_one_hot and x is x_VxD and w.ndim == 2 else matmul(x, w)
 
-    return project(params.layers[0], one_hot_VxV, select)
+    return cell_of(params.spec).project(params.layers[0], x_VxD, select)
+
+
+def _vectors(params: Params) -> jax.Array:
+    """Returns the vector of each character: of the embedding, or one-hot."""
+    if params.embedding_VxE is not None:
+        return params.embedding_VxE
+    return jnp.eye(len(params.vocab), dtype=params.readout_bias_V.dtype)
+
+
+def _side_by_side(x_TxBxH: Sequence[Any]) -> jax.Array:
+    return x_TxBxH[0] if len(x_TxBxH) == 1 else jnp.concatenate(x_TxBxH, axis=-1)
 
 
 def check_static(

@@ -141,7 +141,7 @@ def _recurrent_leaves(
     layers: tuple[Any, ...], spec: ModelSpec, input_size: int, noise: Noise
 ) -> list[frozenset[int]]:
     """Returns which weights of each layer weight dropout changes."""
-    sizes = [input_size] + [spec.hidden_size] * (len(layers) - 1)
+    sizes = spec.input_sizes(input_size)
     found = [
         recurrent_weights(cell_of(spec), layer, size, spec.hidden_size)
         for layer, size in zip(layers, sizes, strict=True)

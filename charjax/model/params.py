@@ -23,7 +23,8 @@ class Params(struct.PyTreeNode):
     Attributes:
       embedding_VxE: the characters' vectors, or None for one-hot input.
       layers: each layer's cell params, the lowest first.
-      readout_HxV: weights of the read-out, or None where it is tied.
+      readout_HxV: weights of the read-out, or None where it is tied. With
+        `spec.skip` they are those of all layers, the lowest first.
       readout_bias_V: its bias.
       spec: what the model is.
       vocab: the characters that the ids mean.
@@ -67,7 +68,7 @@ def init(
     key_embedding, key_layers, key_readout, key_bias = jax.random.split(key, 4)
     input_size = spec.embedding_size or len(vocab)
     embedding_shape = len(vocab), spec.embedding_size
-    readout_shape = spec.hidden_size, len(vocab)
+    readout_shape = spec.readout_size, len(vocab)
     return Params(
         embedding_VxE=draw.input(key_embedding, embedding_shape, 1)
         if spec.embedding_size
@@ -85,7 +86,7 @@ def init_layers(
 ) -> tuple[Any, ...]:
     """Returns each layer's cell params, the lowest first."""
     cell = cell_of(spec)
-    sizes = [input_size] + [spec.hidden_size] * (spec.num_layers - 1)
+    sizes = spec.input_sizes(input_size)
     return tuple(
         cell.init(jax.random.fold_in(key, i), size, spec.hidden_size, initializers)
         for i, size in enumerate(sizes)

@@ -201,8 +201,11 @@ def _find_kernel(
     params: Params, execution: Execution, num_texts: int
 ) -> DrawKernel | None:
     """Returns the compiled kernel to draw with, or None for JAX's own loop."""
-    cell, platform = cell_of(params.spec), current_platform()
+    spec, platform = params.spec, current_platform()
+    cell = cell_of(spec)
     choose.check(cell, execution, platform)
+    if spec.skip or spec.residual:  # the kernels know layers that read one another
+        return None
     if execution.unroll not in ("auto", "native"):
         return None
     weights = jax.tree.leaves(params)

@@ -7,6 +7,7 @@ import optax
 import optax.contrib
 
 from charjax import cells
+from charjax.model import cell_of
 
 # The root mean square of an orthogonal update, as a share of the rate. Adam's updates
 # are of about that size, so both can take one rate.
@@ -85,7 +86,7 @@ def _reads_characters(params: Any) -> Any:
         return jax.tree.map(lambda w: False, params.layers[0])
 
     def shapes(input_size: int) -> Any:
-        init, draw = cells.get(spec.cell).init, cells.initializers("uniform")
+        init, draw = cell_of(spec).init, cells.initializers("uniform")
         key = jax.random.key(0)
         return jax.eval_shape(
             lambda k: init(k, input_size, spec.hidden_size, draw), key

@@ -83,9 +83,9 @@ def test_a_spec_without_zoneout_is_that_of_a_model_without(copy):
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_an_unknown_field_of_a_spec_asks_for_an_upgrade(version, copy):
-    spec = checkpoint.read(copy).spec | {"skip": True}
+    spec = checkpoint.read(copy).spec | {"rotary": True}
     reseal(copy, format=version, spec=spec)
-    assert_refused("model.skip = True is unknown.*upgrading", checkpoint.load, copy)
+    assert_refused("model.rotary = True is unknown.*upgrading", checkpoint.load, copy)
 
 
 @pytest.mark.parametrize("version", [0, -1, None, True, "2", 1.0])

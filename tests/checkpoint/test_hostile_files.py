@@ -83,6 +83,7 @@ SPEC = stored_spec(PARAMS.spec)
         {"spec": SPEC | {"hidden_size": 10**9}},
         {"spec": SPEC | {"hidden_size": 10**30}},
         {"spec": SPEC | {"num_layers": 10**8}},
+        {"spec": SPEC | {"mogrifier": 10**8}},
         {"spec": SPEC | {"__import__": "os"}},
         {"leaves": {}},
     ],
