@@ -148,7 +148,7 @@ def forward(
         x_TxBxD = jnp.take(_vectors(params), ids_TxB, axis=0)
         rate, mode = noise.embedding_dropout, noise.dropout_mode
         if keys.embedding is not None:
-            x_TxBxD = dropout(x_TxBxD, keys.embedding, rate, mode)
+            x_TxBxD = dropout(x_TxBxD, keys.embedding, lanes_B, rate, mode)
     if table_VxGH is not None:
         z_TxBxGH = jax.tree.map(lambda z: jnp.take(z, ids_TxB, axis=0), table_VxGH)
     else:
