@@ -343,7 +343,7 @@ def test_drawing_leaves_out_what_top_k_top_p_and_min_p_cut(rules):
 @needs_compiler
 @pytest.mark.parametrize(
     "cut",
-    [{"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.2}, {"top_k": 5, "top_p": 0.9}],
+    [{"top_k": 3}, {"top_p": 0.7}, {"min_p": 0.8}, {"top_k": 5, "top_p": 0.9}],
 )
 def test_a_cut_text_is_the_same_from_the_kernel_and_from_the_loop(cut):
     params = models.make(hidden_size=9)
