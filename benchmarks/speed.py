@@ -3,15 +3,19 @@
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import statistics
 from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.workers import Worker, ratio, take_turns
+from charjax.unroll import native
 
 BATCH = LENGTH = 50
 VOCAB = 65
 _HAS_TORCH = importlib.util.find_spec("torch") is not None
+_HAS_BFLOAT16 = native.problem("bfloat16") is None
+_PEAK = {"size": 2048, "products": 4}
 _TORCH_MODULES = ("LSTM", "LSTMCell")
 
 Row = dict[str, Any]
@@ -41,8 +45,14 @@ def _train_row(cell: str, layers: int, hidden: int, rounds: int) -> Row:
         workers = {
             "charjax": Worker("benchmarks.ours:train", **work, **ours),
             "flax": Worker("benchmarks.flax_peer:train", **peer),
-            "peak": Worker("benchmarks.ours:peak", size=2048, products=4),
+            "peak": Worker("benchmarks.ours:peak", **_PEAK),
         }
+        if _HAS_BFLOAT16:
+            rounded: dict[str, Any] = {"model__dtype": "bfloat16"}
+            workers["bf16"] = Worker("benchmarks.ours:train", **work, **ours, **rounded)
+            workers["bf16 peak"] = Worker(
+                "benchmarks.ours:peak", precision="bfloat16", **_PEAK
+            )
         if _HAS_TORCH:
             make = "benchmarks.torch_peer:train"
             workers["torch"] = Worker(make, **peer)
@@ -53,16 +63,26 @@ def _train_row(cell: str, layers: int, hidden: int, rounds: int) -> Row:
         for worker in workers.values():
             stack.enter_context(worker)
         seconds = take_turns(workers, rounds)
-    peak = 4 * 2 * 2048**3 / min(seconds.pop("peak"))
-    step = statistics.median(seconds["charjax"]) / steps
-    row: Row = {
-        "model": f"{cell} {layers} x {hidden}",
-        "ms a step": round(1e3 * step, 1),
-        "chars/s": round(BATCH * LENGTH / step),
-        "of peak": round(_flops(cell, layers, hidden) / step / peak, 2),
-    }
+    row: Row = {"model": f"{cell} {layers} x {hidden}"}
+    for name, prefix in (("charjax", ""), ("bf16", "bf16 ")):
+        if name not in seconds:
+            continue
+        step = statistics.median(seconds[name]) / steps
+        peak = _PEAK["products"] * 2 * _PEAK["size"] ** 3
+        peak /= min(seconds.pop(f"{prefix}peak"))
+        row[f"{prefix}ms a step"] = round(1e3 * step, 1)
+        row[f"{prefix}chars/s"] = round(BATCH * LENGTH / step)
+        row[f"{prefix}of peak"] = round(_flops(cell, layers, hidden) / step / peak, 2)
     ours_seconds = seconds.pop("charjax")
-    return row | {name: round(ratio(s, ours_seconds), 2) for name, s in seconds.items()}
+    rounded_seconds = seconds.pop("bf16", None)
+    row |= {name: round(ratio(s, ours_seconds), 2) for name, s in seconds.items()}
+    if rounded_seconds:
+        # How many times faster ours is in bfloat16.
+        row["bf16 of float32"] = round(ratio(ours_seconds, rounded_seconds), 2)
+        if "torch bf16" in seconds:
+            of_torch = ratio(seconds["torch bf16"], rounded_seconds)
+            row["bf16 of torch bf16"] = round(of_torch, 2)
+    return row
 
 
 def _flops(cell: str, layers: int, hidden: int) -> float:
@@ -82,7 +102,17 @@ def sample(quick: bool) -> Iterator[Row]:
             workers = {
                 "one": Worker("benchmarks.ours:sample", **work),
                 "64": Worker("benchmarks.ours:sample", texts=64, **work),
+                "top-k": Worker("benchmarks.ours:sample", top_k=10, **work),
+                "top-p": Worker("benchmarks.ours:sample", top_p=0.9, **work),
             }
+            if _HAS_BFLOAT16:
+                for name, texts in (("bf16", None), ("bf16 64", 64)):
+                    workers[name] = Worker(
+                        "benchmarks.ours:sample",
+                        texts=texts,
+                        precision="bfloat16",
+                        **work,
+                    )
             if _HAS_TORCH:
                 short = work | {"length": 200}
                 for module in _TORCH_MODULES:
@@ -101,7 +131,12 @@ def sample(quick: bool) -> Iterator[Row]:
             "model": f"lstm 2 x {hidden}",
             "chars/s": round(length / statistics.median(one)),
             "64 at once": round(64 / ratio(seconds["64"], one), 2),
+            "top-k": round(ratio(one, seconds["top-k"]), 2),
+            "top-p": round(ratio(one, seconds["top-p"]), 2),
         }
+        if _HAS_BFLOAT16:
+            row["bf16"] = round(ratio(one, seconds["bf16"]), 2)
+            row["bf16 64 at once"] = round(ratio(seconds["64"], seconds["bf16 64"]), 2)
         for module in _TORCH_MODULES if _HAS_TORCH else ():
             # With the number of threads that suits PyTorch best.
             peers = (seconds[f"{module} {threads}"] for threads in (1, 2))
@@ -111,18 +146,23 @@ def sample(quick: bool) -> Iterator[Row]:
 
 def evaluate(quick: bool) -> Iterator[Row]:
     """Yields a row for each model: the speed of evaluation over that of training."""
-    for hidden in (128,) if quick else (128, 512):
+    precisions = ("float32", "bfloat16") if _HAS_BFLOAT16 else ("float32",)
+    models = itertools.product((128,) if quick else (128, 512), precisions)
+    for hidden, precision in models:
         work = {"vocab": VOCAB, "batch": BATCH, "length": LENGTH}
-        ours = {"model__num_layers": 2, "model__hidden_size": hidden}
+        ours: dict[str, Any] = {"model__num_layers": 2, "model__hidden_size": hidden}
+        ours["model__dtype"] = precision
+        scored: dict[str, Any] = {"hidden": hidden, "layers": 2} | work
+        scored["precision"] = precision
         with (
-            Worker("benchmarks.ours:evaluate", hidden=hidden, layers=2, **work) as a,
+            Worker("benchmarks.ours:evaluate", **scored) as a,
             Worker("benchmarks.ours:train", steps=8, **work, **ours) as b,
         ):
             seconds = take_turns({"evaluate": a, "train": b}, 3 if quick else 9)
         chunks = ratio(seconds["train"], seconds["evaluate"]) * 20 / 8
         median = statistics.median(seconds["evaluate"])
         yield {
-            "model": f"lstm 2 x {hidden}",
+            "model": f"lstm 2 x {hidden} {precision}",
             "chars/s": round(20 * BATCH * LENGTH / median),
             "of training": round(chunks, 2),
         }

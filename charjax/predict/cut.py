@@ -27,6 +27,14 @@ class Cut(NamedTuple):
     min_p: Any = None
     typical_p: Any = None
 
+    def limits(self, num_symbols: int) -> tuple[float, float, float]:
+        """Returns top-k, top-p and min-p, as what cuts nothing where they are off."""
+        off = num_symbols, 1.0, 0.0
+        k, p, least = (
+            o if on is None else on for on, o in zip(self, off, strict=False)
+        )
+        return float(k), p, least
+
 
 def without_cut(
     logits_BxV: jax.Array, temperature: jax.Array | float, cut: Cut

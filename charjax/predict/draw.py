@@ -292,7 +292,6 @@ def _pack(params: Params, *, kernel: DrawKernel, execution: Execution) -> Any:
     return kernel.pack(params.layers, z_VxGH, readout_HxV, params.readout_bias_V)
 
 
-@partial(jit_forward, static_argnames=("kernel",))
 def _draw_compiled(
     weights: Any,
     loop: Loop,
@@ -302,10 +301,27 @@ def _draw_compiled(
     rules: Rules,
     kernel: DrawKernel,
 ) -> tuple[Loop, jax.Array]:
-    """Does what `_draw_piece` does, in the compiled kernel."""
-    (carry, logits_BxV), past = loop
-    cut = (rules.cut or Cut())[:3]  # without the rule that the kernels lack
-    carry, logits_BxV, ids_PxB = kernel.draw(
-        weights, carry, logits_BxV, noise_PxBxV, count, rules.temperature, cut
+    """Does what `_draw_piece` does, in the compiled kernel; other ids are 0."""
+    # As numbers even where they are off, so that all cuts share a compilation.
+    cut = (rules.cut or Cut()).limits(noise_PxBxV.shape[-1])
+    state, ids_PxB = _draw_by_kernel(
+        weights, loop.state, noise_PxBxV, count, rules.temperature, cut, kernel=kernel
     )
-    return Loop(ModelState(carry, logits_BxV), past), ids_PxB
+    return loop._replace(state=state), ids_PxB
+
+
+@partial(jit_forward, static_argnames=("kernel",))
+def _draw_by_kernel(
+    weights: Any,
+    state: ModelState,
+    noise_PxBxV: jax.Array,
+    count: int,
+    temperature: float,
+    cut: tuple[float, ...],
+    *,
+    kernel: DrawKernel,
+) -> tuple[ModelState, jax.Array]:
+    carry, logits_BxV, ids_PxB = kernel.draw(
+        weights, state.carry, state.logits_BxV, noise_PxBxV, count, temperature, cut
+    )
+    return ModelState(carry, logits_BxV), ids_PxB

@@ -39,7 +39,7 @@ class DrawKernel(NamedTuple):
       draw: `(weights, carry, logits_BxV, noise_PxBxV, count, temperature, cut)
         -> (carry, logits_BxV, ids_PxB)`, the first `count` characters of each text as
         in `charjax.predict.draw`, and the state and logits after them. The cut is
-        `(top_k, top_p, min_p)`, rules in this order; None where one is off.
+        `(top_k, top_p, min_p)`, rules in this order.
     """
 
     problem: Callable[[], str | None]

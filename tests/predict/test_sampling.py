@@ -253,14 +253,24 @@ def test_no_value_compiles_anew(cell):
     assert compiled == []
 
 
-def test_a_set_of_rules_compiles_once_for_all_its_values():
+@pytest.mark.parametrize(
+    ("first", "others"),
+    [
+        ({"top_k": 2}, [{"top_k": 1}, {"top_p": 0.2}, {"top_k": 10**20, "min_p": 0.5}]),
+        (
+            {"top_k": 2, "min_p": 0.1, "stop": "ab"},
+            [{"top_k": 1, "min_p": 0.3, "stop": ("cd", "d")}],
+        ),
+    ],
+)
+def test_a_set_of_rules_compiles_once_for_all_its_values(first, others):
     params = make(hidden_size=4)
     with compilations() as compiled:
-        charjax.sample(params, "abc", length=3, top_k=2, min_p=0.1, stop="ab")
-    assert sum("_draw_piece" in name for name in compiled) == 1
+        charjax.sample(params, "abc", length=3, **first)
+    loops = ("_draw_piece", "_draw_by_kernel")  # JAX's, and the compiled kernel
+    assert sum(loop in name for name in compiled for loop in loops) == 1
     with compilations() as compiled:
-        for top_k, share, stop in [(1, 0.3, "fg"), (10**20, 0.5, ("cd", "d"))]:
-            options = {"top_k": top_k, "min_p": share, "stop": stop}
+        for options in others:
             charjax.sample(params, "abc", length=5, **options)
     assert compiled == []
 

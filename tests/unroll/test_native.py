@@ -378,6 +378,16 @@ def test_after_no_step_the_state_is_the_one_before():
     np.testing.assert_array_equal(last.c_BxH, arrays.carry.c_BxH)
 
 
+def test_without_the_instruction_bfloat16_is_left_to_jax(monkeypatch):
+    monkeypatch.setattr(native, "_open", lambda: (None, False))
+    rounded = Execution(precision="bfloat16")
+    reason = "scan (this CPU has no instruction for products in bfloat16)"
+    assert choose.describe(LSTM, rounded, "cpu") == reason
+    assert choose.describe(LSTM, Execution(), "cpu") == "native"
+    traced = jax.make_jaxpr(matmul_in("bfloat16"))(jnp.ones((200, 4)), jnp.ones((4, 4)))
+    assert "charjax_product" not in str(traced)
+
+
 def without_compiler(monkeypatch):
     kernel = unroll_kernel(LSTM, "cpu", "float32")
     kernel = kernel._replace(problem=lambda: "there is no C++ compiler")

@@ -30,9 +30,8 @@ struct Cut {
   int64_t top_k;
   float top_p, min_p;
 
-  bool keeps_all(int64_t symbols) const {
-    return top_k >= symbols && top_p >= 1 && min_p <= 0;
-  }
+  bool weighs() const { return top_p < 1 || min_p > 0; }
+  bool keeps_all(int64_t symbols) const { return top_k >= symbols && !weighs(); }
 };
 
 // Draws a character of one text. `room` is for three numbers a symbol.
@@ -43,29 +42,37 @@ inline int64_t DrawSymbol(const float* logits, const float* noise, int64_t symbo
   int64_t drawn = std::max_element(scores, scores + symbols) - scores;
   if (cut.keeps_all(symbols)) return drawn;
   const float most = *std::max_element(logits, logits + symbols);
-  const float scale = 1 / (temperature > 0 ? temperature : 1);
-  for (int64_t s = 0; s < symbols; s += kWidth) {
-    const Vec below = (Load(logits + s, symbols - s) - most) * scale;
-    Store(weights + s, Exp(below), symbols - s);
+  float enough = 0;  // the weight of the likeliest that top_p keeps
+  if (cut.weighs()) {
+    const float scale = 1 / (temperature > 0 ? temperature : 1);
+    for (int64_t s = 0; s < symbols; s += kWidth) {
+      const Vec below = (Load(logits + s, symbols - s) - most) * scale;
+      Store(weights + s, Exp(below), symbols - s);
+    }
+    float least = -INFINITY;
+    if (cut.top_k < symbols) {
+      std::copy(logits, logits + symbols, sorted);
+      float* last = sorted + cut.top_k - 1;
+      std::nth_element(sorted, last, sorted + symbols, std::greater<float>());
+      least = *last;
+    }
+    for (int64_t s = 0; s < symbols; ++s) {
+      enough += logits[s] >= least ? cut.top_p * weights[s] : 0;
+    }
   }
-  float least = -INFINITY;
-  if (cut.top_k < symbols) {
-    std::copy(logits, logits + symbols, sorted);
-    std::nth_element(sorted, sorted + cut.top_k - 1, sorted + symbols,
-                     std::greater<float>());
-    least = sorted[cut.top_k - 1];
-  }
-  float total = 0;
-  for (int64_t s = 0; s < symbols; ++s) total += logits[s] >= least ? weights[s] : 0;
-  // What is cut is unlikely, so that to draw again takes less than to sort. What was
-  // drawn and is cut tells that all that is no likelier is cut too.
+  // What is cut is unlikely, so that to draw again takes less than to sort. Where a
+  // symbol is cut, so are all that are no likelier.
   while (true) {
     const float value = logits[drawn];
+    int32_t num_likelier = 0;
     float likelier = 0;
-    for (int64_t s = 0; s < symbols; ++s) likelier += logits[s] > value ? weights[s] : 0;
-    const bool is_kept = value >= least && weights[drawn] >= cut.min_p &&
-                         (cut.top_p >= 1 || likelier < cut.top_p * total);
-    if (is_kept || !(value < most)) return drawn;
+    for (int64_t s = 0; s < symbols; ++s) num_likelier += logits[s] > value;
+    for (int64_t s = 0; s < symbols && cut.weighs(); ++s) {
+      likelier += logits[s] > value ? weights[s] : 0;
+    }
+    const bool is_heavy =
+        !cut.weighs() || (weights[drawn] >= cut.min_p && likelier < enough);
+    if ((num_likelier < cut.top_k && is_heavy) || !(value < most)) return drawn;
     for (int64_t s = 0; s < symbols; ++s) {
       if (logits[s] <= value) scores[s] = -INFINITY;
     }
@@ -125,7 +132,7 @@ struct Drawing {
     const Factor* last = RowFactors(h_BxH, hidden, begin, end, room);
     for (int64_t first = 0; first < hidden; first += Weights::kUnits) {
       ForBlocks(begin, end, Weights::kRows, [&](int64_t row, int64_t count) {
-        typename Weights::Sums z, y;
+        typename Weights::Sums z(count), y(count);
         if (layer) z.Add(count, below + row * depth, depth, input, depth, first);
         y.Add(count, last + row * depth, depth, own, depth, first);
         y.ForEach(count, first, hidden, [&](int64_t i, int64_t unit, const Vec* y_i) {
@@ -166,7 +173,7 @@ struct Drawing {
     const int64_t depth = Depth<Factor>(hidden);
     for (int64_t first = 0; first < symbols; first += Readout::kUnits) {
       ForBlocks(begin, end, Readout::kRows, [&](int64_t row, int64_t count) {
-        typename Readout::Sums sums;
+        typename Readout::Sums sums(count);
         sums.Add(count, h + row * depth, depth, packed_readout, depth, first);
         sums.ForEach(count, first, symbols, [&](int64_t i, int64_t s, const Vec* y) {
           float* to = logits_BxV + (row + i) * symbols + s;

@@ -162,9 +162,9 @@ ffi::Error RunDraw(ffi::ThreadPool pool, Integers count, Buffer temperature, Buf
                    ffi::Result<Integers> ids_PxB, Result new_logits_BxV,
                    Result new_state_LxSxBxH, std::string_view cell, bool bfloat16) {
   const auto shape = state_LxSxBxH.dimensions();
-  if (shape.size() != 4) return WrongShapes();
+  if (shape.size() != 4 || noise_PxBxV.dimensions().size() != 3) return WrongShapes();
   const int64_t L = shape[0], B = shape[2], H = shape[3], V = bias_V.element_count();
-  const int64_t P = ids_PxB->element_count() / std::max<int64_t>(B, 1);
+  const int64_t P = noise_PxBxV.dimensions()[0];
   return WithTypes(cell, bfloat16, [&](auto a_cell, auto a_factor) {
     using Cell = decltype(a_cell);
     using Factor = decltype(a_factor);
@@ -176,7 +176,8 @@ ffi::Error RunDraw(ffi::ThreadPool pool, Integers count, Buffer temperature, Buf
         packed_MxS.dimensions().size() != 2 ||
         packed_MxS.dimensions()[0] != 2 * L - 1 || packed_MxS.dimensions()[1] < size ||
         int64_t(packed_readout.element_count()) < Model::Readout::Size(H, V) ||
-        cut_3.element_count() != 3 || count.typed_data()[0] > P) {
+        cut_3.element_count() != 3 ||
+        int64_t(ids_PxB->element_count()) != P * B || count.typed_data()[0] > P) {
       return WrongShapes();
     }
     std::memset(ids_PxB->typed_data(), 0, ids_PxB->size_bytes());

@@ -46,7 +46,9 @@ void InParallel(ffi::ThreadPool& pool, int64_t rows, const F& work) {
 // small one would leave the pipelines half empty.
 template <typename F>
 inline void ForBlocks(int64_t begin, int64_t end, int64_t most, const F& f) {
-  const int64_t rows = end - begin, blocks = (rows + most - 1) / most;
+  const int64_t rows = end - begin;
+  if (rows <= most) return f(begin, rows);  // without a division, which takes long
+  const int64_t blocks = (rows + most - 1) / most;
   for (int64_t i = 0; i < blocks; ++i) {
     const int64_t row = rows * i / blocks;
     f(begin + row, rows * (i + 1) / blocks - row);

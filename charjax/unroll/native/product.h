@@ -128,7 +128,11 @@ struct Panels {
 
   // The products of some rows with the weights of kUnits units.
   struct Sums {
-    Vec sums[kGates / kTogether][kRows * kVectors] = {};
+    alignas(64) Vec sums[kGates / kTogether][kRows * kVectors];
+
+    explicit Sums(int64_t count) {
+      for (auto& pass : sums) std::fill(pass, pass + count * kVectors, Vec{});
+    }
 
     // Adds those of `count` rows of x with the weights of `unit` and those after it.
     void Add(int64_t count, const Factor* x, int64_t stride, const Factor* packed,

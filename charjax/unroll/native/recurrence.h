@@ -171,7 +171,7 @@ void Forward(ffi::ThreadPool& pool, const ForwardLayer<Cell>& layer, Factor* scr
           ForVectors(count, first, last, [&](int64_t i, int64_t unit) {
             layer.Prefetch(t, row + i, unit);
           });
-          typename Weights::Sums sums;
+          typename Weights::Sums sums(count);
           sums.Add(count, x + row * depth, depth, scratch, depth, first);
           sums.ForEach(count, first, H, [&](int64_t i, int64_t unit, const Vec* y) {
             layer.Step(t, row + i, unit, y);
@@ -211,7 +211,7 @@ void Backward(ffi::ThreadPool& pool, const BackwardLayer<Cell>& layer,
           ForVectors(count, first, last, [&](int64_t i, int64_t unit) {
             layer.Prefetch(t, row + i, unit);
           });
-          typename Weights::Sums sums;
+          typename Weights::Sums sums(count);
           if (has_after) {
             sums.Add(count, x + row * depth, depth, scratch, depth, first);
           }

@@ -219,12 +219,10 @@ def draw(
     noise_PxBxV: jax.Array,
     count: jax.Array,
     temperature: jax.Array,
-    cut: Sequence[Any] = (None, None, None),
+    cut: Sequence[Any],
 ) -> tuple[tuple[Carry, ...], jax.Array, jax.Array]:
     """Draws text; see `DrawKernel`."""
     state_LxSxBxH = jnp.stack([jnp.stack(jax.tree.leaves(layer)) for layer in carry])
-    off = logits_BxV.shape[1], 1, 0
-    cut = [o if given is None else given for given, o in zip(cut, off, strict=True)]
     call = kind.call(
         "draw", noise_PxBxV.shape[:2], logits_BxV.shape, state_LxSxBxH.shape
     )
