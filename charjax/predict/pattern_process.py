@@ -45,7 +45,7 @@ def main() -> None:
         answer = {
             "error": "a regular expression without back references, look-around, \\b, "
             "^ and $, since it always has to match the whole text; got "
-            f"{error or type(error).__name__}"
+            f"{str(error) or type(error).__name__}"
         }
     json.dump(answer, sys.stdout)
 
