@@ -44,7 +44,8 @@ def main() -> None:
     except Exception as error:
         answer = {
             "error": "a regular expression without back references, look-around, \\b, "
-            f"^ and $, since it always has to match the whole text; got {error}"
+            "^ and $, since it always has to match the whole text; got "
+            f"{str(error) or type(error).__name__}"
         }
     json.dump(answer, sys.stdout)
 

@@ -125,14 +125,7 @@ def sample(
         num_texts = checked_integer("num_samples", num_samples, 1, 2**31)
     predictor = predictor_of(model, execution)
     request = _request(
-        predictor,
-        prime,
-        temperature,
-        length,
-        seed,
-        key,
-        on_unknown,
-        how,
+        predictor, prime, temperature, length, seed, key, on_unknown, how
     )
     pieces = list(draw(predictor, request, num_texts))
     ids_NxB = np.concatenate(pieces)
@@ -167,14 +160,7 @@ def stream(
     """
     predictor = predictor_of(model, execution)
     request = _request(
-        predictor,
-        prime,
-        temperature,
-        length,
-        seed,
-        key,
-        on_unknown,
-        how,
+        predictor, prime, temperature, length, seed, key, on_unknown, how
     )
     pieces = draw(predictor, request, num_texts=1)
     return (predictor.vocab.decode(ids_Nx1[ids_Nx1 >= 0]) for ids_Nx1 in pieces)
