@@ -1,6 +1,7 @@
 """`charjax export` and `charjax import`: models for other programs, and from them."""
 
 import argparse
+from pathlib import Path
 
 from charjax import interchange
 from charjax.checkpoint import load, read
@@ -15,7 +16,8 @@ def export_model(args: argparse.Namespace) -> None:
         raise ConfigError("--int8 must come with --html; got another format.")
     params = load(args.path, args.which, fallback=args.fallback)
     if args.html:
-        interchange.write_html(params, args.html, int8=args.int8)
+        title = Path(args.path).resolve().name
+        interchange.write_html(params, args.html, int8=args.int8, title=title)
     elif args.stablehlo:
         interchange.write_stablehlo(params, args.stablehlo)
     elif args.safetensors:

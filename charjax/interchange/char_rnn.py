@@ -97,9 +97,7 @@ def _readout(file: T7File, output: Table) -> Arrays:
     return {"readout_HxV": weight.T, "readout_bias_V": bias}
 
 
-def _dense(
-    file: T7File, state: Table, below: Table, *, is_lstm: bool
-) -> Arrays:
+def _dense(file: T7File, state: Table, below: Table, *, is_lstm: bool) -> Arrays:
     """Returns the weights of an LSTM or RNN layer."""
     pair = _pair(file, _linears_before(state), below)
     arrays = {

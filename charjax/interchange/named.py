@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from charjax.checkpoint.formats import model_spec, stored_spec
-from charjax.errors import CharjaxError, ConfigError
+from charjax.errors import ConfigError
 from charjax.interchange.files import (
     needed,
     refused,
@@ -103,7 +103,9 @@ def arrays_of(params: Params) -> Arrays:
     arrays = {name: np.asarray(leaf) for name, leaf in _named(params)}
     for name, array in arrays.items():
         if array.dtype != np.float32:
-            raise ConfigError(f"{name} must be float32 to be written; got {array.dtype}.")
+            raise ConfigError(
+                f"{name} must be float32 to be written; got {array.dtype}."
+            )
     return arrays
 
 
@@ -131,7 +133,9 @@ def params_of(spec: ModelSpec, vocab: Vocab, arrays: Mapping[str, Any]) -> Param
     template = jax.eval_shape(lambda k: init(k, spec, vocab, scheme="uniform"), key)
     shapes = {name: leaf.shape for name, leaf in _named(template)}
     if unknown := sorted(arrays.keys() - shapes.keys()):
-        raise ConfigError(f"the arrays must be those of the model; got {unknown[0]!r:.60}")
+        raise ConfigError(
+            f"the arrays must be those of the model; got {unknown[0]!r:.60}"
+        )
     for name, shape in shapes.items():
         if name not in arrays:
             raise ConfigError(f"the arrays must include {name}; got none")

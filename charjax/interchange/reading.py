@@ -124,4 +124,6 @@ def _vocab_beside(file: Path, vocab: Path | str | None) -> Any:
     except (CharjaxError, ValueError, RecursionError, AttributeError, LookupError,
             TypeError) as error:  # fmt: skip
         reason = " ".join(f"{type(error).__name__} {error}".split())
-        raise refused(path, f"it must be JSON of a vocabulary; got {reason:.100}") from None
+        raise refused(
+            path, f"it must be JSON of a vocabulary; got {reason:.100}"
+        ) from None

@@ -1,7 +1,7 @@
 """Samples from the programs in this folder, or scores a text; needs no charjax.
 
-    python run.py sample "ROMEO:" --length 400 --temperature 0.8 --seed 0
-    python run.py score my_text.txt
+python run.py sample "ROMEO:" --length 400 --temperature 0.8 --seed 0
+python run.py score my_text.txt
 """
 
 import argparse
@@ -43,7 +43,10 @@ def main() -> None:
     positions_L = np.arange(args.length, dtype=np.uint32)
     options = np.float32(args.temperature), np.uint32(args.seed)
     drawn = [symbols[i] for i in program("sample")(ids_T, positions_L, *options)]
-    print(args.text + ("".join(drawn) if is_text else bytes(drawn).decode("utf-8", "replace")))
+    print(
+        args.text
+        + ("".join(drawn) if is_text else bytes(drawn).decode("utf-8", "replace"))
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ _MAX_NAME = 1 << 16
 _ITEM = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Cuda": "<f4"} | {
     "Byte": "u1", "Char": "i1", "Short": "<i2", "Int": "<i4", "Long": "<i8"
 }  # fmt: skip
-_ARRAY = re.compile(r"torch\.(?:Cuda(?=[A-Z]\w+(?:Tensor|Storage)))?(\w+?)(Tensor|Storage)")
+_ARRAY = re.compile(
+    r"torch\.(?:Cuda(?=[A-Z]\w+(?:Tensor|Storage)))?(\w+?)(Tensor|Storage)"
+)
 
 
 class T7Error(ValueError):
@@ -138,7 +140,9 @@ class T7File:
             raise T7Error(f"{name} must have its rows side by side; got strides")
         first = tensor.offset
         if storage is None or first < 0 or not 0 < count <= storage.size - first:
-            raise T7Error(f"{name} must lie within its storage; got {list(shape)!r:.80}")
+            raise T7Error(
+                f"{name} must lie within its storage; got {list(shape)!r:.80}"
+            )
         self._file.seek(storage.start + first * storage.dtype.itemsize)
         raw = self._file.read(count * storage.dtype.itemsize)
         return np.frombuffer(raw, storage.dtype).astype(np.float32).reshape(shape)
@@ -167,7 +171,9 @@ class T7File:
             case 6:
                 yield from self._read_function(None)
                 return None
-        raise T7Error(f"it must be in Torch's binary format; got an object of type {kind}")
+        raise T7Error(
+            f"it must be in Torch's binary format; got an object of type {kind}"
+        )
 
     def _read_table(self, index: int) -> Generator[None, Any, None]:
         yield from self._fill(index, Table())

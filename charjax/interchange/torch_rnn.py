@@ -98,9 +98,13 @@ def vocab_of(tokens: list[str]) -> Vocab:
     >>> vocab_of(["a", "é"]).symbols, vocab_of(["a", "[195]"]).symbols
     ('aé', b'a\xc3')
     """
-    codes = [re.fullmatch(r"\[(1(?:2[89]|[3-9]\d)|2[0-4]\d|25[0-5])\]", t) for t in tokens]
+    codes = [
+        re.fullmatch(r"\[(1(?:2[89]|[3-9]\d)|2[0-4]\d|25[0-5])\]", t) for t in tokens
+    ]
     if any(codes) and all(m or t.isascii() for t, m in zip(tokens, codes, strict=True)):
-        tokens = [chr(int(m[1])) if m else t for t, m in zip(tokens, codes, strict=True)]
+        tokens = [
+            chr(int(m[1])) if m else t for t, m in zip(tokens, codes, strict=True)
+        ]
         _require_characters(tokens)
         return Vocab("".join(tokens).encode("latin-1"))
     _require_characters(tokens)
@@ -121,4 +125,3 @@ def _tokens(table: Any) -> list[str]:
     if not tokens or not all(isinstance(token, bytes) for token in tokens):
         raise T7Error("its idx_to_token must be a table of characters; got another")
     return [token.decode("utf-8", "replace") for token in tokens]
-
