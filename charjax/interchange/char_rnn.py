@@ -23,10 +23,11 @@ import numpy as np
 
 from charjax.interchange.lua import (
     Found,
+    count,
     from_ifog,
     history,
-    is_number,
-    last_loss,
+    last,
+    numbers,
     size_of,
 )
 from charjax.interchange.named import Arrays, params_of
@@ -80,12 +81,12 @@ def read(file: T7File, root: Table) -> Found:
             layer = _dense(file, state, below, is_lstm=cell == "lstm")
         arrays |= {f"layers.{i}.{field}": array for field, array in layer.items()}
     spec = ModelSpec(cell, size_of(arrays["readout_HxV"], 0), len(states))
-    step, epoch, loss = (root.get(key) for key in (b"i", b"epoch", b"val_loss"))
+    losses = [*history(root.get(b"val_losses")), *numbers(root.get(b"val_loss"))]
     return Found(
         params_of(spec, _vocab(root.get(b"vocab")), arrays),
-        step=int(step) if is_number(step) and 0 <= step < 2**53 else 0,
-        epoch=epoch if is_number(epoch) else 0.0,
-        loss=loss if is_number(loss) else last_loss(history(root.get(b"val_losses"))),
+        step=count(root.get(b"i")),
+        epoch=float(*numbers(root.get(b"epoch"))),
+        loss=last(losses),
     )
 
 

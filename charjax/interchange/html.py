@@ -108,4 +108,4 @@ def _packed_array(array: np.ndarray, *, int8: bool) -> dict[str, Any]:
 
 def _base64(array: np.ndarray) -> str:
     little = array.astype(array.dtype.newbyteorder("<"))
-    return base64.b64encode(np.ascontiguousarray(little)).decode()
+    return base64.b64encode(little.tobytes()).decode()

@@ -42,18 +42,23 @@ def history(table: Any) -> list[float]:
     """Returns the finite numbers of a table, in the order of their keys."""
     if not isinstance(table, Table):
         return []
-    entries = [(k, v) for k, v in table.items() if is_number(k) and is_number(v)]
+    entries = [(k, v) for k, v in table.items() if numbers(k) and numbers(v)]
     return [value for _, value in sorted(entries)]
 
 
-def last_loss(losses: list[float]) -> float | None:
-    """Returns the last of some losses."""
-    return losses[-1] if losses else None
+def last(found: list[float]) -> float | None:
+    """Returns the last of some numbers, None without one."""
+    return found[-1] if found else None
 
 
-def is_number(value: Any) -> bool:
-    """Returns whether a value is a finite number."""
-    return type(value) is float and math.isfinite(value)
+def numbers(value: Any) -> list[float]:
+    """Returns a list of a value if it is a finite number, else an empty one."""
+    return [value] if type(value) is float and math.isfinite(value) else []
+
+
+def count(value: Any) -> int:
+    """Returns a number of steps, 0 if a value is none."""
+    return next((int(n) for n in numbers(value) if 0 <= n < 2**53), 0)
 
 
 def size_of(array: np.ndarray, axis: int) -> int:

@@ -3,7 +3,8 @@
     embedding_VxE, layers.0.input_DxGH, ..., readout_HxV, readout_bias_V
 
 The names are those of the fields of `charjax.Params` and of the cell's weights. The
-file's metadata has one entry, `charjax`: JSON of the model's `spec` and `vocab`.
+file's metadata has one entry, `charjax`: JSON of the model's `spec`, its `vocab` and,
+where it was measured, its validation `loss` in nats a character.
 
 https://github.com/huggingface/safetensors describes the format.
 """
@@ -36,12 +37,15 @@ _ABOUT = "charjax"  # the entry of the metadata
 _MAX_HEADER = 1 << 25  # bytes; the vocabulary is in it, and a name for each array
 
 
-def write_safetensors(params: Params, file: Path | str) -> None:
+def write_safetensors(
+    params: Params, file: Path | str, *, loss: float | None = None
+) -> None:
     """Writes a model's weights by name, with its spec and vocabulary.
 
     Args:
       params: the model.
       file: a new file, whose name ends in `.safetensors`.
+      loss: its validation loss in nats a character, if that is known.
 
     Raises:
       ConfigError: there is such a file, or the package safetensors is missing.
@@ -52,14 +56,17 @@ def write_safetensors(params: Params, file: Path | str) -> None:
       >>> params = charjax.load("cv/shakespeare_lstm")  # doctest: +SKIP
       >>> write_safetensors(params, "model.safetensors")  # doctest: +SKIP
     """
-    write_arrays(Path(file), arrays_of(params), params)
+    write_arrays(Path(file), arrays_of(params), params, loss)
 
 
-def write_arrays(file: Path, arrays: Arrays, params: Params) -> None:
+def write_arrays(
+    file: Path, arrays: Arrays, params: Params, loss: float | None
+) -> None:
     """Writes arrays to a safetensors file, and what the model is into its metadata."""
     require_suffix(file, SUFFIX, "written in the format of safetensors")
     save = needed("safetensors.numpy", EXTRA).save
     about = {"spec": stored_spec(params.spec), "vocab": params.vocab.to_json()}
+    about |= {} if loss is None else {"loss": loss}
     raw = save(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()},
         {_ABOUT: json.dumps(about)},

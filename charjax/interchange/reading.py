@@ -9,7 +9,7 @@ from typing import Any
 from charjax.errors import CharjaxError, ConfigError
 from charjax.interchange import char_rnn, named, torch_rnn, torch_state
 from charjax.interchange.files import needed, refused, require_file
-from charjax.interchange.lua import Found
+from charjax.interchange.lua import Found, last, numbers
 from charjax.interchange.t7 import T7Error, T7File
 from charjax.text.vocab import Vocab
 
@@ -56,7 +56,7 @@ def read_model(file: Path | str, vocab: Path | str | None = None) -> Found:
     if not about:
         about = {"vocab": _vocab_beside(file, vocab)}
     try:
-        return Found(_params_of(arrays, about))
+        return Found(_params_of(arrays, about), loss=last(numbers(about.get("loss"))))
     except CharjaxError as error:
         raise refused(file, str(error).rstrip(".")) from None
 

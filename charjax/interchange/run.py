@@ -25,7 +25,7 @@ def program(name: str) -> Any:
 
 def main() -> None:
     """Reads the arguments, and prints a text or its nats a character."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="samples, or scores a text")
     parser.add_argument("verb", choices=("sample", "score"))
     parser.add_argument("text", help="the prime, or a file to score")
     parser.add_argument("--length", type=int, default=400)

@@ -14,9 +14,10 @@ from typing import Any
 
 from charjax.interchange.lua import (
     Found,
+    count,
     from_ifog,
     history,
-    last_loss,
+    last,
     module_list,
     size_of,
 )
@@ -81,8 +82,8 @@ def read(file: T7File, root: Table) -> Found:
     steps = history(root.get(b"val_loss_history_it"))
     return Found(
         params_of(spec, vocab, arrays),
-        step=int(steps[-1]) if steps else 0,
-        loss=last_loss(history(root.get(b"val_loss_history"))),
+        step=count(last(steps)),
+        loss=last(history(root.get(b"val_loss_history"))),
     )
 
 

@@ -26,12 +26,13 @@ _GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 _RNN = re.compile(r"(.*?)(weight|bias)_(ih|hh)_l(\d{1,4})")
 
 
-def write_torch(params: Params, file: Path | str) -> None:
+def write_torch(params: Params, file: Path | str, *, loss: float | None = None) -> None:
     """Writes a state dict for PyTorch: `safetensors.torch.load_file` reads it.
 
     Args:
       params: the model; its cell is lstm, gru or rnn.
       file: a new file, whose name ends in `.safetensors`.
+      loss: its validation loss in nats a character, if that is known.
 
     Raises:
       ConfigError: PyTorch has no such cell, there is such a file, or the package
@@ -43,7 +44,7 @@ def write_torch(params: Params, file: Path | str) -> None:
       >>> params = charjax.load("cv/shakespeare_lstm")  # doctest: +SKIP
       >>> write_torch(params, "torch.safetensors")  # doctest: +SKIP
     """
-    write_arrays(Path(file), state_of(params), params)
+    write_arrays(Path(file), state_of(params), params, loss)
 
 
 def state_of(params: Params) -> Arrays:
