@@ -134,8 +134,11 @@ def params_of(spec: ModelSpec, vocab: Vocab, arrays: Mapping[str, Any]) -> Param
     Raises:
       ConfigError: one is missing, unknown, of another shape or type, or not finite.
     """
-    if spec.num_layers > len(arrays):  # the shapes of each layer take time to make
-        raise ConfigError(f"the model must have {spec.num_layers} layers; got fewer")
+    total = sum(array.size for array in arrays.values())
+    if spec.num_layers > len(arrays) or spec.hidden_size + spec.embedding_size > total:
+        raise ConfigError(
+            "the arrays must be as many and large as the model's; got less"
+        )
     key = jax.eval_shape(lambda: jax.random.key(0))
     template = jax.eval_shape(lambda k: init(k, spec, vocab, scheme="uniform"), key)
     shapes = {name: leaf.shape for name, leaf in _named(template)}

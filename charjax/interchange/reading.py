@@ -1,6 +1,7 @@
 """Reading a model from a file of any kind that `charjax import` takes."""
 
 import json
+import mmap
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,15 +75,19 @@ def _params_of(arrays: named.Arrays, about: Mapping[str, Any]) -> Any:
 
 def _read_t7(file: Path) -> Found:
     with open(file, "rb") as opened:
-        reader = T7File(opened, file.stat().st_size)
-        try:
-            root = reader.read()
-            for kind in (torch_rnn, char_rnn):
-                if kind.is_checkpoint(root):
-                    return kind.read(reader, root)
-            raise T7Error("it must be a checkpoint of torch-rnn or char-rnn")
-        except (CharjaxError, T7Error) as error:
-            raise refused(file, str(error).rstrip(".")) from None
+        empty = not file.stat().st_size  # which cannot be mapped
+        content = (
+            b"" if empty else mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        )
+    try:
+        reader = T7File(content)
+        root = reader.read()
+        for kind in (torch_rnn, char_rnn):
+            if kind.is_checkpoint(root):
+                return kind.read(reader, root)
+        raise T7Error("it must be a checkpoint of torch-rnn or char-rnn")
+    except (CharjaxError, T7Error) as error:
+        raise refused(file, str(error).rstrip(".")) from None
 
 
 def _read_pickled(file: Path) -> named.Arrays:

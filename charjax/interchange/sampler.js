@@ -38,7 +38,7 @@
   function readPrime() {
     const unknown = charjax.start(byId("prime").value);
     byId("note").textContent = unknown.length
-      ? `left out, as the model does not know them: ${unknown.map(visible).join(" ")}` : "";
+      ? `left out, as the model does not know them: ${unknown.map(visible).join(" ")}; ` : "";
     showNext();
   }
 
@@ -72,7 +72,7 @@
       for (const { id, chance } of pieces)
         append(decoded(id), `p${LEVELS.filter((limit) => chance >= limit).length}`);
       const speed = Math.round(1000 * count / Math.max(spent, 0.1)).toLocaleString("en");
-      byId("note").textContent = `${note} ${count.toLocaleString("en")} characters, `
+      byId("note").textContent = `${note}${count.toLocaleString("en")} characters, `
         + `${speed} a second (${charjax.engine})`;
       showNext();
       if (count < length) requestAnimationFrame(frame);

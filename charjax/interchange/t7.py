@@ -17,15 +17,15 @@ index alone. So tables may hold themselves.
 https://github.com/torch/torch7/blob/master/File.lua, generic/Tensor.c
 """
 
+import mmap
 import re
 import struct
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_MAX_OBJECTS = 1 << 22  # a loss history has one for each step
+_MAX_OBJECTS = 1 << 21  # a loss history has one for each step
 _MAX_DEPTH = 1 << 13  # a graph is written node within node
 _MAX_NAME = 1 << 16
 _ITEM = {"Float": "<f4", "Double": "<f8", "Half": "<f2", "Cuda": "<f4"} | {
@@ -85,15 +85,14 @@ class Tensor:
 
 
 class T7File:
-    """An open .t7 file, read once from its start.
+    """The content of a .t7 file, read once from its start.
 
     Args:
-      file: opened in binary mode.
-      size: its bytes.
+      content: of the whole file.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
+    def __init__(self, content: bytes | mmap.mmap) -> None:
+        self._content, self._at = content, 0
         self._known: dict[int, Any] = {}
         self._count = 0
 
@@ -143,8 +142,8 @@ class T7File:
             raise T7Error(
                 f"{name} must lie within its storage; got {list(shape)!r:.80}"
             )
-        self._file.seek(storage.start + first * storage.dtype.itemsize)
-        raw = self._file.read(count * storage.dtype.itemsize)
+        self._at = storage.start + first * storage.dtype.itemsize
+        raw = self._bytes(count * storage.dtype.itemsize)
         return np.frombuffer(raw, storage.dtype).astype(np.float32).reshape(shape)
 
     def _read_object(self) -> Generator[None, Any, Any]:
@@ -199,7 +198,7 @@ class T7File:
         elif match[2] == "Storage":
             dtype = np.dtype(_ITEM[match[1]])
             (size,) = self._numbers("<q")
-            self._known[index] = Storage(self._file.tell(), size, dtype)
+            self._known[index] = Storage(self._at, size, dtype)
             self._skip(size * dtype.itemsize)
         else:
             num = self._int()
@@ -232,23 +231,18 @@ class T7File:
         return self._numbers("<i")[0]
 
     def _numbers(self, layout: str) -> tuple[Any, ...]:
-        return struct.unpack(layout, self._bytes(struct.calcsize(layout)))
+        return struct.unpack_from(
+            layout, self._content, self._skip(struct.calcsize(layout))
+        )
 
     def _bytes(self, length: int) -> bytes:
-        self._require(length)
-        return self._file.read(length)
+        start = self._skip(length)
+        return self._content[start : self._at]
 
-    def _skip(self, length: int) -> None:
-        self._require(length)
-        self._file.seek(length, 1)
-
-    def _require(self, length: int) -> None:
-        rest = self._size - self._file.tell()
+    def _skip(self, length: int) -> int:
+        """Goes on by some bytes, and returns the place before."""
+        start, rest = self._at, len(self._content) - self._at
         if not 0 <= length <= rest:
-            raise T7Error(f"it must go on for {length:,} bytes; got {max(rest, 0):,}")
-
-
-def is_t7(file: Path) -> bool:
-    """Returns whether a file is named as a .t7 file, or begins as a table in one."""
-    with open(file, "rb") as opened:
-        return file.suffix == ".t7" or opened.read(8) == struct.pack("<ii", 3, 1)
+            raise T7Error(f"it must go on for {length:,} bytes; got {rest:,}")
+        self._at += length
+        return start
