@@ -139,6 +139,7 @@ _MODULES = (
     "cells",
     "checkpoint",
     "config",
+    "interchange",
     "interpret",
     "linen",
     "model",

@@ -32,8 +32,8 @@ def write_html(
     Args:
       params: the model; its cell is one of charjax's own.
       file: a new file, whose name ends in `.html`.
-      int8: whether the weights take 8 bits instead of 32, which changes a loss in the
-        third decimal at most.
+      int8: whether the weights take 8 bits instead of 32, which cost the models
+        that were measured less than 0.001 nats a character.
       title: of the page.
 
     Raises:

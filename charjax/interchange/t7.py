@@ -70,18 +70,13 @@ class Storage(NamedTuple):
     dtype: np.dtype[Any]
 
 
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor whose numbers are still in the file."""
 
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        strides: tuple[int, ...],
-        offset: int,
-        storage: Storage | None,
-    ) -> None:
-        self.shape, self.strides, self.offset = shape, strides, offset
-        self.storage = storage
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    storage: Storage | None
 
 
 class T7File:
@@ -144,7 +139,8 @@ class T7File:
             )
         self._at = storage.start + first * storage.dtype.itemsize
         raw = self._bytes(count * storage.dtype.itemsize)
-        return np.frombuffer(raw, storage.dtype).astype(np.float32).reshape(shape)
+        with np.errstate(over="ignore"):  # to infinity, which no model may hold
+            return np.frombuffer(raw, storage.dtype).astype(np.float32).reshape(shape)
 
     def _read_object(self) -> Generator[None, Any, Any]:
         """Reads one object; each yield asks for the next object of the file."""
