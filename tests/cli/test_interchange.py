@@ -35,7 +35,7 @@ def test_an_imported_run_is_reported_and_started_from_but_not_continued(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "old.t7").write_bytes(dumps(lua_models.torch_rnn("rnn")))
-    (tmp_path / "text.txt").write_text("ab c\n" * 400)
+    (tmp_path / "text.txt").write_text("ab c\n" * 3000)
     assert run("import", "old.t7")[0] == 0
     assert run("report", "cv/old") == (0, "cv/old/report.html\n", "")
     config = ["--config.data.batch_size=5", "--config.train.max_steps=2"]

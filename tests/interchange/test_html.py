@@ -50,10 +50,9 @@ def assert_same(seen, params, prime):
 @needed
 @pytest.mark.parametrize(("engine", "kind"), [
     ("WebAssembly", {"cell": "lstm", "zoneout": 0.3, "hidden_size": 33}),
-    ("WebAssembly", {"cell": "gru", "embedding_size": 3}),
-    ("JavaScript", {"cell": "gru_reset_before", "hidden_size": 35}),
-    ("WebAssembly", {"cell": "rnn", "num_layers": 1}),
-    ("JavaScript", {"cell": "lstm", "embedding_size": 6, "tied": True}),
+    ("WebAssembly", {"cell": "gru", "embedding_size": 6, "tied": True}),
+    ("JavaScript", {"cell": "gru_reset_before", "embedding_size": 3}),
+    ("JavaScript", {"cell": "rnn", "num_layers": 1}),
 ])  # fmt: skip
 def test_the_page_computes_the_models_logits_and_greedy_text(tmp_path, engine, kind):
     params = jax.tree.map(lambda w: 0.5 * w, make(3, VOCAB, **kind))
