@@ -42,6 +42,8 @@ _SMALL = {
     "nn.CMulTable", "nn.AddConstant", "nn.MulConstant", "nn.Reshape", "nn.SplitTable",
     "nn.Narrow", "nn.LogSoftMax",
 }  # fmt: skip
+# A layer's own modules are about 20, and an LSTM has two outputs a layer.
+_MOST_MODULES, _MOST_INPUTS = 200, 1000
 _PASSES_ON = ("", "OneHot", "nn.Identity", "nn.Dropout")
 
 
@@ -170,6 +172,8 @@ def _linears_before(node: Table) -> list[Table]:
     """Returns the Linears that a node depends on without another one between."""
     found, seen, waiting = [], {node}, [node]
     while waiting:
+        if len(seen) > _MOST_MODULES:
+            raise T7Error(f"a layer must be of up to {_MOST_MODULES} modules; got more")
         node = waiting.pop()
         if _class_of(node) == _LINEAR:
             found.append(node)
@@ -184,13 +188,13 @@ def _linears_before(node: Table) -> list[Table]:
 
 def _reads(linear: Table, below: Table) -> bool:
     """Returns whether a Linear reads a node, through what only passes it on."""
-    node, seen = linear, set()
+    node, num_passed = linear, 0
     while node is not below:
         inputs = _inputs(node)
         passes_on = node is linear or _class_of(node) in _PASSES_ON
-        if not passes_on or len(inputs) != 1 or node in seen:
+        if not passes_on or len(inputs) != 1 or num_passed > _MOST_MODULES:
             return False
-        seen.add(node)
+        num_passed += 1
         node = inputs[0]
     return True
 
@@ -215,6 +219,8 @@ def _inputs(node: Table) -> list[Table]:
     """Returns the nodes that a node reads, in order."""
     index = node.get(b"mapindex")
     inputs = index.items_in_order() if isinstance(index, Table) else []
+    if len(inputs) > _MOST_INPUTS:
+        raise T7Error(f"a module must read up to {_MOST_INPUTS} others; got more")
     return [before for before in inputs if isinstance(before, Table)]
 
 

@@ -34,6 +34,7 @@ Arrays = dict[str, np.ndarray]
 SUFFIX = ".safetensors"
 EXTRA = "pip install 'charjax[interchange]'"
 _ABOUT = "charjax"  # the entry of the metadata
+_MAX_LAYERS = 1000
 _MAX_HEADER = 1 << 25  # bytes; the vocabulary is in it, and a name for each array
 
 
@@ -134,6 +135,8 @@ def params_of(spec: ModelSpec, vocab: Vocab, arrays: Mapping[str, Any]) -> Param
     Raises:
       ConfigError: one is missing, unknown, of another shape or type, or not finite.
     """
+    if spec.num_layers > _MAX_LAYERS:  # each takes time before a number is read
+        raise ConfigError(f"the model must have up to {_MAX_LAYERS:,} layers; got more")
     total = sum(array.size for array in arrays.values())
     if spec.num_layers > len(arrays) or spec.hidden_size + spec.embedding_size > total:
         raise ConfigError(

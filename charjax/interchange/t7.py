@@ -90,6 +90,7 @@ class T7File:
         self._content, self._at = content, 0
         self._known: dict[int, Any] = {}
         self._count = 0
+        self._taken = 0  # bytes of tensors
 
     def read(self) -> Any:
         """Returns the object that the file holds.
@@ -139,6 +140,9 @@ class T7File:
             )
         self._at = storage.start + first * storage.dtype.itemsize
         raw = self._bytes(count * storage.dtype.itemsize)
+        self._taken += len(raw)
+        if self._taken > len(self._content):
+            raise T7Error("its weights must each be used once; got one several times")
         with np.errstate(over="ignore"):  # to infinity, which no model may hold
             return np.frombuffer(raw, storage.dtype).astype(np.float32).reshape(shape)
 

@@ -75,6 +75,22 @@ def looped_graph():
     return dumps(checkpoint)
 
 
+def many_times():
+    """A network that lists one layer again and again."""
+    checkpoint = lua_models.torch_rnn()
+    modules = list(checkpoint["model"]["net"]["modules"].values())
+    again = [modules[0], *[modules[1]] * 10_000, modules[-2]]
+    checkpoint["model"]["net"]["modules"] = table(again)
+    return dumps(checkpoint)
+
+
+def reads_many():
+    checkpoint = lua_models.char_rnn("rnn")
+    outputs = checkpoint["protos"]["rnn"]["outnode"]["data"]
+    outputs["mapindex"] = table([*outputs["mapindex"].values()][:1] * 100_000)
+    return dumps(checkpoint)
+
+
 NAN = np.full((lua_models.V, lua_models.E), np.nan, "f4")
 T7 = {
     "empty": (b"", "must go on for 4 bytes; got 0"),
@@ -84,6 +100,8 @@ T7 = {
     "a string below zero": (struct.pack("<ii", 2, -1), "must go on for -1 bytes"),
     "deep": (nested(100_000), "at most 8,192 deep"),
     "itself": (itself(), "must be a table of modules|nn.gModule|torch-rnn or char-rnn"),
+    "a layer many times": (many_times(), "must each be used once"),
+    "a module that reads many": (reads_many(), "up to 1000 others"),
     "a looped graph": (looped_graph(), "one read-out|One Linear|must have one"),
     "a size of 2^60": (with_weight(tensor([HUGE], [1])), "within its storage"),
     "sizes of 2^60 in all": (
@@ -170,7 +188,8 @@ SAFETENSORS = {
     "another shape": (saved(arrays={BIAS: np.ones(3, "f4")}), r"must be float32\[7\]"),
     "another type": (saved(arrays={BIAS: np.ones(7, "f8")}), "got float64"),
     "one too many": (saved(arrays={"more": np.ones(7, "f4")}), "got 'more'"),
-    "many layers": (saved(spec={"num_layers": 10**9}), "as many and large"),
+    "many layers": (saved(spec={"num_layers": 10**9}), "up to 1,000 layers"),
+    "some layers": (saved(spec={"num_layers": 99}), "as many and large"),
     "a large layer": (saved(spec={"hidden_size": 10**9}), "as many and large"),
     "an unknown cell": (saved(spec={"cell": "x"}), "model.cell must be one of"),
     "a field that is unknown": (saved(spec={"y": 1}), "unknown to this charjax"),
