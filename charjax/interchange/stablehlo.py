@@ -82,7 +82,7 @@ def _files(params: Params) -> dict[str, bytes]:
     temperature = jax.ShapeDtypeStruct((), jnp.float32)
     seed = jax.ShapeDtypeStruct((), jnp.uint32)
     treedef, packed = jax.tree.structure(params), io.BytesIO()
-    np.savez(packed, allow_pickle=False, **weights)
+    np.savez(packed, **weights)
 
     def model(weights: dict[str, Any]) -> Params:
         return jax.tree.unflatten(treedef, [weights[name] for name in shapes])
