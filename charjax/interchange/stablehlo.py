@@ -74,7 +74,7 @@ def write_stablehlo(params: Params, folder: Path | str) -> None:
 
 def _files(params: Params) -> dict[str, bytes]:
     needed("flatbuffers", EXTRA)
-    weights = arrays_of(params)
+    weights: dict[str, Any] = dict(arrays_of(params))
     shapes = {n: jax.ShapeDtypeStruct(a.shape, a.dtype) for n, a in weights.items()}
     (T, L) = export.symbolic_shape("T, L")
     ids_T = jax.ShapeDtypeStruct((T,), jnp.int32)
