@@ -142,6 +142,7 @@ _MODULES = (
     "cells",
     "checkpoint",
     "config",
+    "interchange",
     "interpret",
     "linen",
     "model",

@@ -63,6 +63,7 @@ def make_parser(prog: str = "charjax") -> argparse.ArgumentParser:
     _add_train(add, prog)
     _add_model_verbs(add)
     _add_run_verbs(add)
+    _add_interchange(add)
     _add_others(add)
     return parser
 
@@ -290,6 +291,56 @@ def _add_run_verbs(add: Any) -> None:
         "--text",
         metavar="FILE",
         help="instead compare the predictions of two runs on this text",
+    )
+
+
+def _add_interchange(add: Any) -> None:
+    export = add(
+        "export",
+        "interchange.export_model",
+        "write a model for other programs, in one of these formats",
+    )
+    _add_model(export)
+    formats = export.add_mutually_exclusive_group(required=True)
+    formats.add_argument(
+        "--html", metavar="FILE.html", help="a page that samples in any browser"
+    )
+    formats.add_argument(
+        "--stablehlo",
+        metavar="FOLDER",
+        help="sampler and scorer for JAX on CPU, CUDA and TPU, without charjax",
+    )
+    formats.add_argument(
+        "--safetensors",
+        metavar="FILE.safetensors",
+        help="weights by name, with spec and vocabulary",
+    )
+    formats.add_argument(
+        "--torch",
+        metavar="FILE.safetensors",
+        help="the same as a state dict of torch.nn.LSTM, GRU or RNN",
+    )
+    export.add_argument(
+        "--int8", action="store_true", help="a smaller page: weights in 8 bits"
+    )
+
+    import_ = add(
+        "import",
+        "interchange.import_model",
+        "make a run of a model that another program wrote",
+    )
+    import_.add_argument(
+        "file",
+        help="a .safetensors file, a state dict of PyTorch (.pt), or a .t7 checkpoint "
+        "of torch-rnn or char-rnn",
+    )
+    import_.add_argument(
+        "--output", metavar="RUN", help="the run's new folder [cv/ and the file's name]"
+    )
+    import_.add_argument(
+        "--vocab",
+        metavar="FILE.json",
+        help="the characters of a state dict that does not hold them [FILE.json]",
     )
 
 

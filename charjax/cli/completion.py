@@ -8,7 +8,10 @@ from charjax.cli.arguments import make_parser
 from charjax.cli.recipes import all_recipes
 from charjax.fields import FIELDS
 
-_FILES = ("path", "paths", "root", "text", "sampled", "training", "imports", "output")
+_FILES = (
+    "path", "paths", "root", "text", "sampled", "training", "imports", "output", "file",
+    "vocab", "html", "stablehlo", "safetensors", "torch",
+)  # fmt: skip
 
 
 def completion(args: argparse.Namespace) -> None:

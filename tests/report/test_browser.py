@@ -1,20 +1,11 @@
 """The page in a real browser: it draws without an error, and answers the pointer."""
 
-import re
-import shutil
-import subprocess
-
-import pytest
-
 from charjax import report
+from tests import browser
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-    None,
-)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+pytestmark = browser.needed
 
-HOOK = """<script>
+HOOK = """
 addEventListener("load", () => {
   const tip = document.getElementById("tip"), seen = document.body.dataset;
   const point = (node, kind, share) => {
@@ -47,26 +38,11 @@ addEventListener("load", () => {
   seen.dots = document.querySelectorAll("#saturation circle").length;
   seen.dot = point(first("#saturation circle"), "pointerover", 0.5);
 });
-</script>"""
+"""
 
 
 def look(page, folder, width=1280):
-    """Returns what the hook saw, after asserting that nothing went wrong."""
-    file = folder / "page.html"
-    file.write_text(page.replace("</body>", HOOK + "</body>"), encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-sync",
-            "--disable-component-update", f"--user-data-dir={folder / 'profile'}",
-            "--enable-logging=stderr", "--v=0", "--virtual-time-budget=2000",
-            f"--window-size={width},900", "--dump-dom", file.as_uri(),
-        ],
-        capture_output=True, text=True, encoding="utf-8", timeout=120, check=True,
-    )  # fmt: skip
-    assert "CONSOLE" not in done.stderr, done.stderr
-    body = re.search(r"<body([^>]*)>", done.stdout)[1]
-    return done.stdout, dict(re.findall(r'data-(\w+)="([^"]*)"', body))
+    return browser.look(page, HOOK, folder, width)
 
 
 def test_the_report_draws_and_answers_the_pointer(run, data, tmp_path):
