@@ -30,9 +30,8 @@ class Cut(NamedTuple):
     def limits(self, num_symbols: int) -> tuple[float, float, float]:
         """Returns top-k, top-p and min-p, as what cuts nothing where they are off."""
         off = num_symbols, 1.0, 0.0
-        k, p, least = (
-            o if on is None else on for on, o in zip(self, off, strict=False)
-        )
+        given = zip(self[:3], off, strict=True)
+        k, p, least = (without if on is None else on for on, without in given)
         return float(k), p, least
 
 
