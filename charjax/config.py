@@ -137,7 +137,25 @@ def parse_field(name: str, text: str) -> Any:
             value = kind(text)
         except ValueError:
             value = text  # refused below, with the type it should have
+    elif name == "data.separator":
+        value = _unescaped(text)
     return check_field(name, value)
+
+
+def _unescaped(text: str) -> str:
+    r"""Returns a text with what `\n`, `\t`, `\x1e` and the like stand for.
+
+    >>> _unescaped(r"\n---\n") == "\n---\n"
+    True
+    """
+    named = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "\\": "\\"}
+    codes = r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))"
+
+    def value(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        return chr(int(code, 16)) if code else named.get(match[3], match[0])
+
+    return re.sub(codes, value, text)
 
 
 def with_shape(config: Config, spec: Any) -> Config:

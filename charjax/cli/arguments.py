@@ -103,7 +103,7 @@ def _add_config(verb: argparse.ArgumentParser) -> None:
         "text",
         metavar="TEXT",
         nargs="?",
-        help="a text file, a folder under data/, or a named data set: sets data.name",
+        help="a data set, text file, folder of them, pattern or -: sets data.name",
     )
     verb.add_argument(
         "--config",
@@ -227,8 +227,13 @@ def _add_others(add: Any) -> None:
     prepare = add(
         "prepare", "prepare.prepare", "fetch or build a data set, and encode it"
     )
-    prepare.add_argument("name", help="a data set, a folder under data/, or a file")
+    prepare.add_argument("name", help="a text, as for charjax train")
     prepare.add_argument("--encoding", choices=("utf-8", "bytes"), default="utf-8")
+    prepare.add_argument("--normalize", choices=("none", "nfc"), default="none")
+    prepare.add_argument("--field", default="", help=_help(FIELDS["data.field"]))
+    prepare.add_argument(
+        "--separator", default="", help=_help(FIELDS["data.separator"])
+    )
 
     add(
         "recipes",

@@ -30,6 +30,9 @@ def score(args: argparse.Namespace) -> None:
         say(f"characters       {len(result.log_probs):,}")
         say(f"nats/char        {result.nats:.4f}")
         say(f"bits/char        {result.bits:.4f}")
+        known = params.vocab.encode(text, on_unknown=args.on_unknown)
+        size = params.vocab.num_bytes[known].mean()
+        say(f"bits/byte        {result.bits / size:.4f}")
         say(f"perplexity       {result.perplexity:.4f}")
         return
     _show_table(args, params, text)

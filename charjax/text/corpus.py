@@ -184,4 +184,5 @@ def _size_of(text: Text) -> str:
     if text.is_single:
         return size
     skipped = f"; not read: {text.skipped}" if text.skipped else ""
-    return f"{len(text.names):,} files, {size}{skipped}"
+    number = len(text.names)
+    return f"{number:,} {'file' if number == 1 else 'files'}, {size}{skipped}"

@@ -22,6 +22,7 @@ from charjax.units import shown
 _MAX_FILES = 1 << 16
 _MAX_ENTRIES = 1 << 20  # looked at in a folder and below
 _MAGIC = "*?"
+_ALL = ["**", "*"]
 _CACHED = re.compile(r"(.*)(^input\.|-)((?:utf-8|bytes)[-0-9a-z]*)\.(ids|json)", re.S)
 
 
@@ -50,15 +51,17 @@ def list_files(path: Path) -> Listing:
       MissingTextError: there is no file.
       TextError: a folder cannot be read, or there are far too many files.
     """
-    folder, pattern = (path, ["**"]) if kind_of(path) == "folder" else _split(path)
+    folder, pattern = (path, _ALL) if kind_of(path) == "folder" else _split(path)
     if kind_of(folder) != "folder":
         raise MissingTextError(f"No folder {shown(folder)}. Try another path.")
     skipped: Counter[str] = Counter()
     names = [name for name in _walk(folder, skipped) if _matches(name, pattern)]
-    words = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+    words = ", ".join(
+        f"{count} {kind}" for kind, count in sorted(skipped.items()) if count
+    )
     if not names:
         besides = f" (besides {words})" if words else ""
-        wanted = "text file" if pattern == ["**"] else f"file of {'/'.join(pattern)}"
+        wanted = "text file" if pattern == _ALL else f"file of {'/'.join(pattern)}"
         raise MissingTextError(
             f"No {wanted} in {shown(folder)}{besides}. Try putting a text there, "
             f"or a data set: {', '.join(dataset_names())}."
@@ -93,7 +96,8 @@ def _split(path: Path) -> tuple[Path, list[str]]:
     """Returns a pattern's folder and the parts that are patterns."""
     parts = path.parts
     first = next((i for i, p in enumerate(parts) if set(_MAGIC) & set(p)), len(parts))
-    return Path(*parts[:first]), list(parts[first:])
+    last = ["*"] if parts[-1:] == ("**",) else []
+    return Path(*parts[:first]), [*parts[first:], *last]
 
 
 def _walk(folder: Path, skipped: Counter[str]) -> list[str]:
@@ -112,7 +116,7 @@ def _walk(folder: Path, skipped: Counter[str]) -> list[str]:
         here = {entry.name for entry in found}
         for entry in found:
             if entry.name.startswith("."):
-                skipped["hidden"] += 1
+                skipped["hidden"] += not entry.name.startswith(".charjax-")
             elif entry.is_dir(follow_symlinks=False):
                 rest.append(f"{prefix}{entry.name}/")
             elif _is_cache(entry.name, here):

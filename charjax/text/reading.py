@@ -222,7 +222,7 @@ class Text:
             raise self.changed() from None
         except OSError as error:
             raise _unreadable(path, error) from None
-        file = open(descriptor, "rb", buffering=0)
+        file = os.fdopen(descriptor, "rb", buffering=0)
         now = os.fstat(descriptor)
         if not modes.S_ISREG(now.st_mode) or _stamp(now) != self.stamps[index]:
             file.close()

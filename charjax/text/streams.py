@@ -15,10 +15,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from charjax.errors import TextError
+from charjax.text.vocab import Vocab
 
 Split = Literal["lanes", "contiguous"]
 
 SMALL = 50  # a text with fewer chunks is small for its batch shape
+_COUNTED = 1 << 20  # characters counted at a time
 _ROUNDING = 1e-6  # far more than the float error of a share, far less than a chunk
 
 
@@ -147,6 +149,30 @@ def small_text_warning(streams: Streams) -> str | None:
         f"{streams.train.batch_size} x {streams.train.seq_length} characters; with "
         f"fewer than {SMALL}, a smaller data.batch_size or data.seq_length is better"
     )
+
+
+def bytes_per_character(lanes: Lanes, vocab: Vocab) -> float:
+    """Returns the mean length of a split's characters in UTF-8.
+
+    Args:
+      lanes: the split, which has a chunk.
+      vocab: what its ids mean.
+
+    >>> vocab = Vocab.of("aé")
+    >>> lanes = Lanes(vocab.encode("aéaéé"), (0,), 4, 1, 1)
+    >>> bytes_per_character(lanes, vocab)
+    1.5
+    """
+    size_V = vocab.num_bytes
+    if size_V.max() == 1:
+        return 1.0
+    counts_V = np.zeros(len(vocab), np.int64)
+    length = max(1, _COUNTED // lanes.batch_size)
+    end = lanes.num_chunks * lanes.seq_length
+    for first in range(0, end, length):
+        ids = lanes.window(first, min(length, end - first)).ravel()
+        counts_V += np.bincount(ids, minlength=len(vocab))
+    return float(counts_V @ size_V / counts_V.sum())
 
 
 class _Part(NamedTuple):

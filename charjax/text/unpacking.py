@@ -131,5 +131,5 @@ def _damaged(path: Path, suffix: str, error: Exception) -> TextError:
     reason = " ".join(str(error).split())
     return TextError(
         f"{shown(path)} must be a sound {suffix} file; got a damaged one ({reason}). "
-        "Try making it again."
+        "Try making it again, or unpacking it yourself."
     )

@@ -13,6 +13,8 @@ from charjax.training.setup import Plan
 from charjax.training.step import TrainState
 from charjax.unroll import choose
 
+_SHOWN = 8  # files of a text
+
 
 def introduce(
     log: Log,
@@ -59,10 +61,15 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     config, spec = plan.config, state.params.spec
     device = devices.choose(config.train.device)
     yield f"device    {devices.describe(device)}, jax {jax.__version__}"
+    form = " in NFC" if corpus.form.normalize == "nfc" else ""
     yield (
-        f"text      {corpus.path}: {len(corpus.ids):,} characters, "
+        f"text      {corpus.path}: {len(corpus.ids):,} characters{form}, "
         f"{len(corpus.vocab)} distinct"
     )
+    for part in corpus.parts[:_SHOWN]:
+        yield f"file      {part.name}: {part.size:,} bytes, sha256 {part.sha256[:16]}"
+    if len(corpus.parts) > _SHOWN:
+        yield f"files     {len(corpus.parts):,} in all"
     splits = ", ".join(
         f"{lanes.num_chunks:,} {name}"
         for name, lanes in zip(plan.streams._fields, plan.streams, strict=True)

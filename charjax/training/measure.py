@@ -14,7 +14,7 @@ from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean
 from charjax.training.setup import Plan
 from charjax.training.step import DispatchMetrics
-from charjax.units import bits
+from charjax.units import in_bits
 
 Emit = Callable[..., None]
 
@@ -102,7 +102,7 @@ class StepReader:
             "train",
             step,
             loss=loss,
-            bits=bits(loss),
+            **in_bits(loss, self._plan.bytes_per_character["train"]),
             grad_norm=grad_norm,
             grad_to_param=grad_to_param,
             learning_rate=self._rate(step),

@@ -96,6 +96,7 @@ def _train(config: Config, log: Log, stop: StopRequest) -> Run:
         config = with_rate(warm.resolve(config, log.note))
         cell = cell_of(model_spec(config))
         choose.check(cell, execution(config), devices.current_platform())
+        config = setup.keep_text(config, log.note)
         corpus = setup.open_text(config, log.note)
         path = identity.path_of(config)
     with owned(path, log.note) as is_ours:

@@ -16,7 +16,8 @@ from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
+from charjax.text import Corpus, Streams, find, locate, open_corpus, split_corpus
+from charjax.text.streams import bytes_per_character
 from charjax.text.vocab import Vocab
 from charjax.training import averages
 from charjax.training.averages import Averaging
@@ -31,7 +32,9 @@ from charjax.training.step import (
     make_train_step,
 )
 from charjax.training.warm import warm_params
-from charjax.units import Say
+from charjax.units import Say, silent
+
+_LISTED = 1000  # files of a text that a checkpoint lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Plan:
       optimizer: the update rule.
       averaging: which average of the weights is kept, None for none.
       advance: the jitted training steps.
+      bytes_per_character: of each split that has a chunk, in UTF-8.
     """
 
     config: Config
@@ -61,6 +65,12 @@ class Plan:
     optimizer: optax.GradientTransformation
     averaging: Averaging | None
     advance: Advance
+    bytes_per_character: dict[str, float]
+
+    @property
+    def validates_on(self) -> str:
+        """The split whose loss is measured: `'val'`, or `'train'` without one."""
+        return "val" if self.streams.val.num_chunks else "train"
 
     def next_count(self, step: int) -> int:
         """Returns how many steps the dispatch that begins at `step` takes.
@@ -112,10 +122,30 @@ class Start(NamedTuple):
     progress: Progress
 
 
-def open_text(config: Config, say: Say) -> Corpus:
-    """Returns the encoded text that a configuration names."""
-    folder = find(config.data.name, config.data.dir, say=say)
-    return open_corpus(folder, config.data.encoding, say=say)
+def keep_text(config: Config, say: Say) -> Config:
+    """Returns a configuration whose text is there to be read, now and later.
+
+    A named data set is prepared; standard input is kept, and named in its place.
+    """
+    path = find(config.data.name, config.data.dir, say=say)
+    if config.data.dir or config.data.name != "-":
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.name = path.name
+    return config.lock()
+
+
+def open_text(config: Config, say: Say = silent) -> Corpus:
+    """Returns the encoded text that a configuration names; prepares no data set."""
+    data = config.data
+    return open_corpus(
+        locate(data.name, data.dir),
+        data.encoding,
+        normalize=data.normalize,
+        field=data.field,
+        separator=data.separator,
+        say=say,
+    )
 
 
 def begin(
@@ -131,7 +161,7 @@ def begin(
     params = first_params(config, corpus.vocab)
     check_prime(config, params.vocab)
     plan = make_plan(config, corpus, params, schedule)
-    progress = Progress(text_sha256=corpus.sha256)
+    progress = Progress(**_about(plan, corpus))
     return Start(plan, first_state(plan, params), progress)
 
 
@@ -149,8 +179,17 @@ def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
     plan = make_plan(config, corpus, params)
     state = restore_state(saved, jax.eval_shape(lambda: first_state(plan, params)))
     progress = read_progress(saved.path, saved.manifest.progress)
-    progress.text_sha256 = corpus.sha256
+    progress = dataclasses.replace(progress, **_about(plan, corpus))
     return Start(plan, state, progress)
+
+
+def _about(plan: Plan, corpus: Corpus) -> dict[str, Any]:
+    """Returns what a checkpoint says of the text."""
+    return {
+        "text_sha256": corpus.sha256,
+        "text_files": [list(part) for part in corpus.parts[:_LISTED]],
+        "bytes_per_character": plan.bytes_per_character[plan.validates_on],
+    }
 
 
 def first_params(config: Config, text_vocab: Vocab) -> Params:
@@ -272,6 +311,11 @@ def make_plan(
         advance=make_advance(
             train_step, seq_length=data.seq_length, max_count=max_count
         ),
+        bytes_per_character={
+            name: bytes_per_character(lanes, params.vocab)
+            for name, lanes in zip(streams._fields, streams, strict=True)
+            if lanes.num_chunks
+        },
     )
 
 
