@@ -51,6 +51,7 @@ def check_config(config: Config) -> Config:
     _check_embedding(full)
     _check_averages(full)
     _check_rate(full)
+    _check_documents(full)
     return full
 
 
@@ -265,6 +266,15 @@ def _check_rate(config: Config) -> None:
         raise ConfigError(
             f"optimizer.learning_rate must be above 0 with optimizer.name={name}; got "
             "0, which chooses a rate for muon, adamw and adam alone. Try 0.002."
+        )
+
+
+def _check_documents(config: Config) -> None:
+    data = config.data
+    if data.by_document and not (data.separator or data.field):
+        raise ConfigError(
+            "data.by_document must be false without documents; got true. Try "
+            "data.separator='\\n', with what ends a document of the text."
         )
 
 

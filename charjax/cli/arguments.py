@@ -145,6 +145,12 @@ def _add_model_verbs(add: Any) -> None:
     sample.add_argument("--length", type=int, default=2000, help="new characters")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--num-samples", type=int, help="several texts at once")
+    sample.add_argument(
+        "--documents",
+        metavar="N",
+        type=int,
+        help="N whole documents of at most --length, of a run with data.separator",
+    )
     sample.add_argument("--greedy", action="store_true", help="always the likeliest")
     sample.add_argument("--top-k", type=int, default=0, help="0: off")
     sample.add_argument("--top-p", type=float, default=1.0, help="1: off")
@@ -223,6 +229,12 @@ def _add_others(add: Any) -> None:
     novel = add("novel", "score.novel", "show the share of substrings that are new")
     novel.add_argument("sampled", help="a file of sampled text")
     novel.add_argument("training", help="the text that was trained on")
+    novel.add_argument(
+        "--separator",
+        metavar="TEXT",
+        default="",
+        help=r"also count the documents that are there; what ends one, such as \n",
+    )
 
     prepare = add(
         "prepare", "prepare.prepare", "fetch or build a data set, and encode it"

@@ -1,6 +1,7 @@
 """What anything that predicts the next character can do: score texts and write them."""
 
 from charjax.predict.adaptive import AdaptiveNGram
+from charjax.predict.by_document import documents, score_documents
 from charjax.predict.dynamic import Dynamic, dynamic_step
 from charjax.predict.dynamic_rule import DynamicRule
 from charjax.predict.ensemble import Ensemble
@@ -24,6 +25,7 @@ __all__ = [
     "NGram",
     "Predictor",
     "Score",
+    "documents",
     "dynamic_step",
     "evaluate",
     "gather_statistics",
@@ -31,6 +33,7 @@ __all__ = [
     "predictor_of",
     "sample",
     "score",
+    "score_documents",
     "stream",
     "tune_dynamic",
 ]

@@ -7,10 +7,10 @@ import os
 import stat as modes
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,14 @@ class Form(NamedTuple):
     def is_whole(self) -> bool:
         """Whether a file or line is one document, so that it must not have two."""
         return bool(self.field) or self.separator == FILE
+
+
+def form_of(data: Mapping[str, Any]) -> Form:
+    """Returns how a text is read, by the fields `data` of a configuration.
+
+    Fields that are missing, as in those of older versions, have their defaults.
+    """
+    return Form(**{name: data[name] for name in Form._fields if name in data})
 
 
 class Part(NamedTuple):

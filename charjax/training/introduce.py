@@ -7,7 +7,8 @@ import jax
 
 from charjax import checkpoint, devices, model
 from charjax.text import Corpus, small_text_warning
-from charjax.training.configured import execution
+from charjax.text.reading import form_of
+from charjax.training.configured import execution, running_cell
 from charjax.training.log import Log
 from charjax.training.setup import Plan
 from charjax.training.step import TrainState
@@ -78,6 +79,8 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
         f"chunks    {splits} (of {config.data.batch_size} lanes x "
         f"{config.data.seq_length} characters)"
     )
+    if end := form_of(config.data).end:
+        yield f"documents end with {end!r}, and the state starts anew after each"
     parts = model.num_parameters(state.params)
     counts = ", ".join(f"{part} {size:,}" for part, size in parts.items())
     yield (
@@ -86,7 +89,7 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     )
     optimizer = config.optimizer
     yield f"optimizer {optimizer.name}, highest rate {optimizer.learning_rate:.1e}"
-    kernel = model.cell_of(spec), execution(config), device.platform
+    kernel = running_cell(config), execution(config), device.platform
     if line := choose.announce(*kernel):
         yield f"kernel    {line}"
     yield f"kernel    {choose.describe(*kernel)}"

@@ -8,7 +8,8 @@ import numpy as np
 
 from charjax.errors import TrainingError
 from charjax.model import Params
-from charjax.predict import evaluate, sample
+from charjax.predict import documents, evaluate, sample
+from charjax.text.reading import form_of
 from charjax.training import watch
 from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean
@@ -17,6 +18,8 @@ from charjax.training.step import DispatchMetrics
 from charjax.units import in_bits
 
 Emit = Callable[..., None]
+
+_SHOWN = 8  # documents of a sample, where the text has some
 
 
 class Dispatch(NamedTuple):
@@ -140,12 +143,17 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         loss = evaluate(params, plan.streams.val, execution=execution(config))
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
-    text = sample(
-        params,
-        config.sample.prime,
-        config.sample.temperature,
-        length=config.sample.length,
-        seed=config.train.seed,
-        execution=execution(config),
-    )
-    return loss, text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    prime, temperature = config.sample.prime, config.sample.temperature
+    options = {
+        "length": config.sample.length,
+        "seed": config.train.seed,
+        "execution": execution(config),
+    }
+    if end := form_of(config.data).end:  # a model goes on to no other document
+        texts = documents(params, end, _SHOWN, temperature, prime=prime, **options)
+        return loss, "\n".join(map(_as_text, texts))[: config.sample.length]
+    return loss, _as_text(sample(params, prime, temperature, **options))
+
+
+def _as_text(text: str | bytes) -> str:
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text

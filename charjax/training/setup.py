@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,16 @@ from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.text import Corpus, Streams, find, locate, open_corpus, split_corpus
+from charjax.text import (
+    Corpus,
+    Streams,
+    documents,
+    find,
+    locate,
+    open_corpus,
+    split_corpus,
+)
+from charjax.text.reading import form_of
 from charjax.text.streams import bytes_per_character
 from charjax.text.vocab import Vocab
 from charjax.training import averages
@@ -89,17 +99,22 @@ class Plan:
         boundary = min(step - step % size + size for size in grid)
         return min(boundary, self.total_steps) - step
 
-    def window(self, step: int, count: int) -> np.ndarray:
+    def window(self, step: int, count: int) -> Any:
         """Returns the characters that `count` steps from `step` on read.
 
-        Padded to the length of the longest dispatch, so that all share one compilation.
+        Where the text has documents it is a pair, with where they begin. Padded to the
+        length of the longest dispatch, so that all share one compilation.
         """
         train = self.streams.train
         epoch, chunk = divmod(step, self.steps_per_epoch)
         start = chunk * train.seq_length + self._offset(epoch)
-        ids_BxL = train.window(start, count * train.seq_length + 1)
-        longest = self.max_count * train.seq_length + 1
-        return np.pad(ids_BxL, ((0, 0), (0, longest - ids_BxL.shape[1])))
+        length = count * train.seq_length + 1
+        padding = (0, 0), (0, (self.max_count - count) * train.seq_length)
+        ids_BxL = np.pad(train.window(start, length), padding)
+        begins_BxL = train.begins(start, length)
+        if begins_BxL is None:
+            return ids_BxL
+        return ids_BxL, np.pad(begins_BxL, padding)
 
     def _offset(self, epoch: int) -> int:
         train = self.streams.train
@@ -179,7 +194,7 @@ def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
     plan = make_plan(config, corpus, params)
     state = restore_state(saved, jax.eval_shape(lambda: first_state(plan, params)))
     progress = read_progress(saved.path, saved.manifest.progress)
-    progress = dataclasses.replace(progress, **_about(plan, corpus))
+    progress = replace(progress, **_about(plan, corpus))
     return Start(plan, state, progress)
 
 
@@ -235,18 +250,24 @@ def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
       TextError: the text is too short for the batch shape.
     """
     data = config.data
+    ids, lengths = corpus.ids, None
+    end = documents.end_ids(corpus.vocab, form_of(data).end)
+    if end is not None and data.by_document:
+        shares = data.document_seed, data.train_frac, data.val_frac
+        ids, lengths = documents.shuffled(ids, end, *shares)
     streams = split_corpus(
-        corpus.ids,
+        ids,
         batch_size=data.batch_size,
         seq_length=data.seq_length,
         train_frac=data.train_frac,
         val_frac=data.val_frac,
         split=data.split,
+        lengths=lengths,
     )
-    if vocab == corpus.vocab:
-        return streams
-    recoded = vocab.encode(corpus.vocab.symbols)
-    return Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
+    recoded = None
+    if vocab != corpus.vocab:
+        recoded = vocab.encode(corpus.vocab.symbols)
+    return Streams(*(replace(s, recoded=recoded, end=end) for s in streams))
 
 
 def make_plan(

@@ -10,6 +10,7 @@ import optax
 from flax import struct
 
 from charjax.cells.base import Carry
+from charjax.cells.wrap import select_lanes
 from charjax.devices import current_platform, training_options
 from charjax.model import Noise, Params, Penalties, chunk_loss, initial_carry
 from charjax.training.averages import Averages, Averaging
@@ -69,7 +70,7 @@ class DispatchMetrics(NamedTuple):
     param_norm: jax.Array
 
 
-TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
+TrainStep = Callable[..., tuple[TrainState, Metrics]]
 Advance = Callable[[TrainState, Any, Any], tuple[TrainState, DispatchMetrics]]
 
 
@@ -109,11 +110,12 @@ def make_train_step(
     penalties: Penalties | None = None,
     execution: Execution | None = None,
 ) -> TrainStep:
-    """Returns `train_step(state, ids_BxL) -> (state, metrics)`, a pure function.
+    """Returns `train_step(state, ids_BxL, begins_BxT=None) -> (state, metrics)`.
 
     One step is truncated back-propagation through time on a chunk of T = L - 1
     characters: the input is `ids[:, :-1]`, the target `ids[:, 1:]`, the first carry is
-    that of the step before.
+    that of the step before, and zero before an input where `begins` is true. The
+    function is pure.
 
     Args:
       optimizer: what turns gradients into updates.
@@ -145,7 +147,9 @@ def make_train_step(
       1
     """
 
-    def train_step(state: TrainState, ids_BxL: jax.Array) -> tuple[TrainState, Metrics]:
+    def train_step(
+        state: TrainState, ids_BxL: jax.Array, begins_BxT: jax.Array | None = None
+    ) -> tuple[TrainState, Metrics]:
         ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
         x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
         key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
@@ -153,11 +157,13 @@ def make_train_step(
         if steps_per_epoch:
             is_reset_B |= state.step % steps_per_epoch == 0
         zero = initial_carry(state.params, x_TxB.shape[1])
-        carry = jax.tree.map(partial(_select_lanes, is_reset_B), zero, state.carry)
+        carry = jax.tree.map(partial(select_lanes, is_reset_B), zero, state.carry)
+
+        begins_TxB = None if begins_BxT is None else jnp.asarray(begins_BxT).T
 
         def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
             read = chunk_loss(
-                params, x_TxB, y_TxB, carry,
+                params, x_TxB, y_TxB, carry, begins_TxB=begins_TxB,
                 noise=noise, key=key, penalties=penalties, execution=execution,
             )  # fmt: skip
             return read.objective, (read.nats, read.carry)
@@ -197,18 +203,28 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
 
     Returns:
       The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
-      and the last target, of any unsigned integer type.
+      and the last target, of any unsigned integer type. Where the text has documents it
+      is a pair of that and `starts_Bx(K*T+1)`.
     """
 
     def advance(
-        state: TrainState, window_BxL: jax.Array, count: jax.Array
+        state: TrainState, window: Any, count: jax.Array
     ) -> tuple[TrainState, DispatchMetrics]:
+        ids_BxL, begins_BxL = window if isinstance(window, tuple) else (window, None)
+
         def body(i: jax.Array, loop: Any) -> Any:
             state, loss_K, norm_K = loop
             chunk = jax.lax.dynamic_slice_in_dim(
-                window_BxL, i * seq_length, seq_length + 1, axis=1
+                ids_BxL, i * seq_length, seq_length + 1, axis=1
             )
-            state, metrics = train_step(state, chunk)
+            begins = ()
+            if begins_BxL is not None:
+                begins = (
+                    jax.lax.dynamic_slice_in_dim(
+                        begins_BxL, i * seq_length, seq_length, axis=1
+                    ),
+                )
+            state, metrics = train_step(state, chunk, *begins)
             return (
                 state,
                 loss_K.at[i].set(metrics.loss),
@@ -224,9 +240,3 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
     return jax.jit(
         advance, donate_argnums=0, compiler_options=training_options(current_platform())
     )
-
-
-def _select_lanes(is_first_B: jax.Array, first: jax.Array, other: jax.Array) -> Any:
-    """Returns `first` in the lanes where the mask is true, `other` elsewhere."""
-    shape = is_first_B.shape + (1,) * (first.ndim - 1)
-    return jnp.where(is_first_B.reshape(shape), first, other)
