@@ -51,6 +51,7 @@ def check_config(config: Config) -> Config:
     _check_embedding(full)
     _check_averages(full)
     _check_rate(full)
+    _check_documents(full)
     return full
 
 
@@ -137,7 +138,25 @@ def parse_field(name: str, text: str) -> Any:
             value = kind(text)
         except ValueError:
             value = text  # refused below, with the type it should have
+    elif name == "data.separator":
+        value = _unescaped(text)
     return check_field(name, value)
+
+
+def _unescaped(text: str) -> str:
+    r"""Returns a text with what `\n`, `\t`, `\x1e` and the like stand for.
+
+    >>> _unescaped(r"\n---\n") == "\n---\n"
+    True
+    """
+    named = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "\\": "\\"}
+    codes = r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))"
+
+    def value(match: re.Match[str]) -> str:
+        code = match[1] or match[2]
+        return chr(int(code, 16)) if code else named.get(match[3], match[0])
+
+    return re.sub(codes, value, text)
 
 
 def with_shape(config: Config, spec: Any) -> Config:
@@ -247,6 +266,15 @@ def _check_rate(config: Config) -> None:
         raise ConfigError(
             f"optimizer.learning_rate must be above 0 with optimizer.name={name}; got "
             "0, which chooses a rate for muon, adamw and adam alone. Try 0.002."
+        )
+
+
+def _check_documents(config: Config) -> None:
+    data = config.data
+    if data.by_document and not (data.separator or data.field):
+        raise ConfigError(
+            "data.by_document must be false without documents; got true. Try "
+            "data.separator='\\n', with what ends a document of the text."
         )
 
 

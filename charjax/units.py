@@ -17,6 +17,22 @@ def bits(nats: float) -> float:
     return nats / math.log(2)
 
 
+def in_bits(nats: float, bytes_per_character: float | None) -> dict[str, float]:
+    """Returns a loss in bits as a record has it: a byte too where that differs.
+
+    Args:
+      nats: the loss in nats a character.
+      bytes_per_character: of the text, in UTF-8; None where it is not known.
+
+    >>> in_bits(math.log(8), 1.5)
+    {'bits': 3.0, 'bits_per_byte': 2.0}
+    """
+    found = {"bits": bits(nats)}
+    if bytes_per_character not in (None, 1):
+        found["bits_per_byte"] = found["bits"] / bytes_per_character
+    return found
+
+
 def duration(seconds: float) -> str:
     """Returns a time span in hours, minutes and seconds.
 

@@ -1,4 +1,4 @@
-"""What turns a cell into another cell: zoneout."""
+"""What turns a cell into another cell: zoneout, and a fresh start in mid-text."""
 
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -148,3 +148,77 @@ def _mix(keep: Any, old: Array, new: Array) -> Array:
     if isinstance(keep, float):
         return keep * old + (1 - keep) * new
     return jnp.where(keep, old, new)
+
+
+class AnewInput(NamedTuple):
+    """The input of one step, or of all, of a cell that can start anew.
+
+    Attributes:
+      z: the cell's own.
+      is_first: true where the state before the step is the first one, `_TxB` or `_B`.
+    """
+
+    z: Any
+    is_first: Array
+
+
+@cache  # as for `zoneout`
+def starting_anew(cell: Cell, hidden_size: int) -> Cell:
+    """Returns a cell that begins from its first state at the steps that say so.
+
+        carry', h = step(carry_0 where is_first else carry, z)
+
+    It has no `project`: its input is an `AnewInput`, made from that of the cell.
+
+    Args:
+      cell: any cell.
+      hidden_size: H.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from charjax import cells
+      >>> from charjax.cells.wrap import AnewInput, starting_anew
+      >>> rnn = cells.get("rnn")
+      >>> params = rnn.init(jax.random.key(0), 3, 4, cells.initializers("uniform"))
+      >>> carry, z = jnp.ones((2, 4)), rnn.project(params, jnp.ones((2, 3)), jnp.matmul)
+      >>> anew = AnewInput(z, jnp.array([True, False]))
+      >>> _, h_BxH = starting_anew(rnn, 4).step(params, carry, anew, jnp.matmul)
+      >>> bool(jnp.all(h_BxH[0] == jnp.tanh(z[0]))), bool(jnp.all(h_BxH[0] == h_BxH[1]))
+      (True, False)
+    """
+
+    def linear(params: CellParams, z: AnewInput) -> tuple[Array, Array]:
+        assert cell.linear is not None
+        a, b = cell.linear(params, z.z)
+        first = cell.initial_carry(a.shape[-2], hidden_size, a.dtype)
+        is_first = z.is_first[..., None]
+        a_anew = jnp.where(is_first, 0, a)
+        return a_anew, b + (a - a_anew) * jnp.expand_dims(first, range(a.ndim - 2))
+
+    step = partial(_anew_step, cell, hidden_size)
+    return cell._replace(step=step, gates=None, linear=cell.linear and linear)
+
+
+def starts_anew(cell: Cell) -> bool:
+    """Whether `starting_anew` made this cell."""
+    return isinstance(cell.step, partial) and cell.step.func is _anew_step
+
+
+def select_lanes(is_first_B: Array, first: Array, other: Array) -> Array:
+    """Returns `first` in the lanes where the mask is true, `other` elsewhere."""
+    shape = is_first_B.shape + (1,) * (first.ndim - 1)
+    return jnp.where(is_first_B.reshape(shape), first, other)
+
+
+def _anew_step(
+    cell: Cell,
+    hidden_size: int,
+    params: CellParams,
+    carry: Carry,
+    z: AnewInput,
+    matmul: Matmul,
+) -> tuple[Carry, Array]:
+    dtype = jax.tree.leaves(carry)[0].dtype
+    first = cell.initial_carry(len(z.is_first), hidden_size, dtype)
+    carry = jax.tree.map(partial(select_lanes, z.is_first), first, carry)
+    return cell.step(params, carry, z.z, matmul)

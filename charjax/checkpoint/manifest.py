@@ -89,6 +89,15 @@ class Manifest:
         )
         return sum(map(math.prod, shapes))
 
+    @property
+    def bytes_per_character(self) -> float | None:
+        """Of the split that the loss is of; None in checkpoints of older versions."""
+        symbols = self.vocab.get("symbols")
+        if not isinstance(symbols, str) or symbols.isascii():
+            return 1.0
+        size = self.progress.get("bytes_per_character")
+        return size if type(size) is float and 1 <= size <= 4 else None
+
     def _require(self, valid: bool, field: str, expected: str) -> None:
         if not valid:
             got = repr(getattr(self, field))[:60]

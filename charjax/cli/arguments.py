@@ -138,7 +138,7 @@ def _add_config(verb: argparse.ArgumentParser) -> None:
         "text",
         metavar="TEXT",
         nargs="?",
-        help="a text file, a folder under data/, or a named data set: sets data.name",
+        help="a data set, text file, folder of them, pattern or -: sets data.name",
     )
     verb.add_argument(
         "--config",
@@ -235,6 +235,8 @@ def _add_drawing(sample: argparse.ArgumentParser) -> None:
     add("--length", int, "new characters at most [2000; 200 a turn, 20 with --beam]")
     add("--seed", int, "draws the same text again [0]", 0)
     add("--num-samples", int, "several texts at once")
+    about = "N whole documents of at most --length, of a run with data.separator"
+    add("--documents", int, about)
     sample.add_argument("--greedy", action="store_true", help="always the likeliest")
     add("--top-k", int, "only the k likeliest; 0: off", 0)
     add("--top-p", float, "only the likeliest that hold this probability; 1: off", 1.0)
@@ -348,12 +350,23 @@ def _add_others(add: Any) -> None:
     novel = add("novel", "score.novel", "show the share of substrings that are new")
     novel.add_argument("sampled", help="a file of sampled text")
     novel.add_argument("training", help="the text that was trained on")
+    novel.add_argument(
+        "--separator",
+        metavar="TEXT",
+        default="",
+        help=r"also count the documents that are there; what ends one, such as \n",
+    )
 
     prepare = add(
         "prepare", "prepare.prepare", "fetch or build a data set, and encode it"
     )
-    prepare.add_argument("name", help="a data set, a folder under data/, or a file")
+    prepare.add_argument("name", help="a text, as for charjax train")
     prepare.add_argument("--encoding", choices=("utf-8", "bytes"), default="utf-8")
+    prepare.add_argument("--normalize", choices=("none", "nfc"), default="none")
+    prepare.add_argument("--field", default="", help=_help(FIELDS["data.field"]))
+    prepare.add_argument(
+        "--separator", default="", help=_help(FIELDS["data.separator"])
+    )
 
     add(
         "recipes",

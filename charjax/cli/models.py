@@ -4,12 +4,14 @@ import argparse
 import os
 from pathlib import Path
 
+from charjax import checkpoint
 from charjax.checkpoint import load
 from charjax.cli.output import warn
 from charjax.devices import current_platform, keep_compilations
 from charjax.errors import MissingTextError, TextError
 from charjax.model import Params, cell_of
 from charjax.predict import Dynamic
+from charjax.text.reading import Form, form_of
 from charjax.unroll import Execution, choose
 
 
@@ -29,6 +31,15 @@ def load_dynamic(args: argparse.Namespace) -> Dynamic:
     dynamic = dynamic_for(args.path, args.which, fallback=args.fallback, say=warn)
     _announce(dynamic.params)
     return dynamic
+
+
+def form_of_run(args: argparse.Namespace) -> Form:
+    """Returns how the text was read that the model of the arguments is trained on."""
+    from charjax.training.folder import checked_config  # only here: it takes a while
+
+    path = checkpoint.find(args.path, args.which, fallback=args.fallback)
+    config = checked_config(checkpoint.read(path).config, str(path))
+    return form_of(config.data)
 
 
 def _announce(params: Params) -> None:

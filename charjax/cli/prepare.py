@@ -3,10 +3,18 @@
 import argparse
 
 from charjax.cli.output import say
+from charjax.config import parse_field
 from charjax.text import find, open_corpus
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Prepares a text ahead of its first run."""
-    corpus = open_corpus(find(args.name, say=say), args.encoding, say=say)
+    corpus = open_corpus(
+        find(args.name, say=say),
+        args.encoding,
+        normalize=args.normalize,
+        field=args.field,
+        separator=parse_field("data.separator", args.separator),
+        say=say,
+    )
     say(f"{corpus.path}: {len(corpus.ids):,} characters, {len(corpus.vocab)} distinct")

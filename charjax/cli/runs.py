@@ -11,11 +11,11 @@ from charjax.devices import current_platform
 from charjax.errors import CharjaxError, DamagedError
 from charjax.model import cell_of, num_parameters
 from charjax.training.folder import is_finished
-from charjax.units import bits
+from charjax.units import bits, in_bits, shown
 from charjax.unroll import Execution
 from charjax.unroll.choose import describe
 
-_LOSS_HEADER = f"{'loss':>7}  {'bits':>6}  {'of':5}"
+_SHOWN = 20  # files of a text
 
 
 def list_runs(args: argparse.Namespace) -> None:
@@ -47,8 +47,13 @@ def inspect(args: argparse.Namespace) -> None:
     say(f"checkpoint   {path}")
     say(f"step         {manifest.step:,} (epoch {manifest.epoch:.2f})")
     if manifest.loss is not None:
-        in_bits = f"{bits(manifest.loss):.4f} bits"
-        say(f"loss         {manifest.loss:.4f} nats/char ({split}), {in_bits}")
+        found = in_bits(manifest.loss, manifest.bytes_per_character)
+        per_byte = f", {found['bits_per_byte']:.4f} a byte" if len(found) > 1 else ""
+        say(
+            f"loss         {manifest.loss:.4f} nats/char ({split}), "
+            f"{found['bits']:.4f} bits{per_byte}"
+        )
+    _print_text(manifest)
     say(f"vocabulary   {len(params.vocab)} symbols: {params.vocab.symbols!r}")
     say(f"kernel       {kernel} on this machine")
     say(f"parameters   {sum(parts.values()):,}")
@@ -63,11 +68,24 @@ def inspect(args: argparse.Namespace) -> None:
         say(f"  step {step:>8,}  {loss:.4f}")
 
 
+def _print_text(manifest: Manifest) -> None:
+    """Prints the files that the text was read from; older versions name none."""
+    files = manifest.progress.get("text_files", [])
+    for number, file in enumerate(files[:_SHOWN] if isinstance(files, list) else []):
+        match file:
+            case [str(name), int(size), str(sha256)]:
+                head = "" if number else "text"
+                say(f"{head:<13}{shown(name)}, {size:,} bytes, sha256 {sha256}")
+    if len(files) > _SHOWN:
+        say(f"{'':<13}and more, {len(files):,} in all")
+
+
 def _print_checkpoints(entries: list[tuple[Path, Manifest]]) -> None:
     """Prints a row for each checkpoint of one run, the lowest loss first."""
-    say(f"{_LOSS_HEADER}  {'epoch':>7}  {'step':>9}  checkpoint")
-    for path, manifest in entries:
-        say(f"{_losses(manifest)}  {manifest.epoch:7.2f}  {manifest.step:>9,}  {path}")
+    head, losses = _losses([manifest for _, manifest in entries])
+    say(f"{head}  {'epoch':>7}  {'step':>9}  checkpoint")
+    for (path, manifest), loss in zip(entries, losses, strict=True):
+        say(f"{loss}  {manifest.epoch:7.2f}  {manifest.step:>9,}  {path}")
 
 
 def _print_runs(entries: list[tuple[Path, Manifest]]) -> None:
@@ -75,11 +93,12 @@ def _print_runs(entries: list[tuple[Path, Manifest]]) -> None:
     runs: dict[Path, list[Manifest]] = {}
     for path, manifest in entries:
         runs.setdefault(path.parent, []).append(manifest)
+    head, losses = _losses([manifests[0] for manifests in runs.values()])
     say(
-        f"{_LOSS_HEADER}  {'epoch':>7}  {'step':>9}  {'finished':8}  "
+        f"{head}  {'epoch':>7}  {'step':>9}  {'finished':8}  "
         f"{'model':20}  {'parameters':>10}  run"
     )
-    for path, manifests in runs.items():
+    for (path, manifests), loss in zip(runs.items(), losses, strict=True):
         best, last = manifests[0], max(manifests, key=lambda manifest: manifest.step)
         finished = "yes" if is_finished(path) else "no"
         cell, layers, size = (
@@ -87,12 +106,27 @@ def _print_runs(entries: list[tuple[Path, Manifest]]) -> None:
         )
         model = f"{cell} {layers} x {size}"
         say(
-            f"{_losses(best)}  {last.epoch:7.2f}  {last.step:>9,}  {finished:8}  "
+            f"{loss}  {last.epoch:7.2f}  {last.step:>9,}  {finished:8}  "
             f"{model:20}  {best.num_parameters:>10,}  {path}"
         )
 
 
-def _losses(manifest: Manifest) -> str:
-    if manifest.loss is None:
-        return f"{'-':>7}  {'-':>6}  {manifest.loss_of:5}"
-    return f"{manifest.loss:7.4f}  {bits(manifest.loss):6.3f}  {manifest.loss_of:5}"
+def _losses(manifests: list[Manifest]) -> tuple[str, list[str]]:
+    """Returns the head of the columns of losses, and those of each checkpoint.
+
+    Bits a byte have a column where one of them is not bits a character.
+    """
+    sizes = [manifest.bytes_per_character for manifest in manifests]
+    has_bytes = any(size != 1 for size in sizes)
+    rows = [[f"{'loss':>7}", f"{'bits':>6}", f"{'a byte':>6}", f"{'of':5}"]]
+    for manifest, size in zip(manifests, sizes, strict=True):
+        loss, of = manifest.loss, f"{manifest.loss_of:5}"
+        if loss is None:
+            rows.append([f"{'-':>7}", f"{'-':>6}", f"{'-':>6}", of])
+            continue
+        per_byte = f"{bits(loss) / size:6.3f}" if size else f"{'-':>6}"
+        rows.append([f"{loss:7.4f}", f"{bits(loss):6.3f}", per_byte, of])
+    if not has_bytes:
+        rows = [[*row[:2], row[3]] for row in rows]
+    head, *lines = ["  ".join(row) for row in rows]
+    return head, lines

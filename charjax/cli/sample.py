@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from charjax import predict
-from charjax.cli.models import load_dynamic, load_model, prime_of
+from charjax.cli.models import form_of_run, load_dynamic, load_model, prime_of
 from charjax.cli.output import say, text_writer, warn
 from charjax.errors import ConfigError
 from charjax.predict.options import DrawOptions
@@ -37,6 +37,9 @@ def sample(args: argparse.Namespace) -> None:
         **how,
     }
     write = text_writer()
+    if args.documents is not None:
+        _write_documents(args, model, prime, options)
+        return
     if args.num_samples is None:
         for piece in predict.stream(model, prime, args.temperature, **options):
             write(piece)
@@ -96,6 +99,32 @@ def _complete(args: argparse.Namespace, model: Any, prime: str | bytes) -> None:
     write(text)
     write("\n")
     warn(f"log-probability {log_prob:.4f} nats after the prime")
+
+
+def _write_documents(
+    args: argparse.Namespace, model: Any, prime: str | bytes, options: dict[str, Any]
+) -> None:
+    """Writes whole documents, each on a line of its own where they have no others."""
+    if args.num_samples is not None:
+        raise ConfigError(
+            f"--documents must be alone; got --num-samples {args.num_samples} too. Try "
+            f"--documents {args.documents}."
+        )
+    if not (end := form_of_run(args).end):
+        raise ConfigError(
+            f"{args.path} must be trained on documents for --documents; it has no "
+            "data.separator. Try --num-samples."
+        )
+    texts = predict.documents(
+        model, end, args.documents, args.temperature, prime=prime, **options
+    )
+    write = text_writer()
+    has_heads = any(len(text.splitlines()) > 1 for text in texts)
+    for number, text in enumerate(texts, start=1):
+        if has_heads:
+            write(f"=== {number}\n")
+        write(text)
+        write("\n")
 
 
 def show_next(args: argparse.Namespace) -> None:

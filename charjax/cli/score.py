@@ -5,14 +5,23 @@ import math
 
 from charjax import predict
 from charjax.checkpoint import load
-from charjax.cli.models import load_dynamic, load_model, read_bytes, read_text
+from charjax.cli.models import (
+    form_of_run,
+    load_dynamic,
+    load_model,
+    read_bytes,
+    read_text,
+)
 from charjax.cli.output import say
 from charjax.cli.scores import Size, baseline_rows, rows_of, table
+from charjax.config import parse_field
 from charjax.errors import ConfigError
 from charjax.model import Params
 from charjax.predict.mixture import mixed
 from charjax.predict.scoring import score_of
+from charjax.text.documents import bounds_of
 from charjax.text.novelty import novel_share
+from charjax.text.reading import nfc_of
 
 
 def score(args: argparse.Namespace) -> None:
@@ -23,16 +32,47 @@ def score(args: argparse.Namespace) -> None:
             f"alone; got {args.lanes}. Try without one of them."
         )
     params = load_model(args)
-    text = read_text(args.text, params.vocab.encoding)
+    text, form = read_text(args.text, params.vocab.encoding), form_of_run(args)
+    if form.normalize == "nfc" and isinstance(text, str):
+        text = nfc_of(text)
+    if form.end:
+        _score_documents(args, params, text, form.end)
+        return
     if not (args.dynamic or args.ngram or args.ensemble or args.baselines):
         options = {"on_unknown": args.on_unknown, "lanes": args.lanes}
-        result = predict.score(params, text, **options)
-        say(f"characters       {len(result.log_probs):,}")
-        say(f"nats/char        {result.nats:.4f}")
-        say(f"bits/char        {result.bits:.4f}")
-        say(f"perplexity       {result.perplexity:.4f}")
+        _show(args, params, text, predict.score(params, text, **options))
         return
     _show_table(args, params, text)
+
+
+def _score_documents(
+    args: argparse.Namespace, params: Params, text: str | bytes, end: str
+) -> None:
+    """Prints how well a model predicts each document of a text by itself."""
+    for name in ("dynamic", "ngram", "ensemble", "baselines"):
+        if getattr(args, name):
+            raise ConfigError(
+                f"--{name} must be left out, as {args.path} is of documents, which are "
+                "scored one by one. Try without it."
+            )
+    options = {"on_unknown": args.on_unknown}
+    score = predict.score_documents(params, text, end, **options)
+    ids = params.vocab.encode(text, **options)
+    number = len(bounds_of(ids, params.vocab.encode(end))) - 1
+    say(f"documents        {number:,}")
+    _show(args, params, text, score)
+
+
+def _show(
+    args: argparse.Namespace, params: Params, text: str | bytes, score: predict.Score
+) -> None:
+    known = params.vocab.encode(text, on_unknown=args.on_unknown)
+    per_byte = score.bits / params.vocab.num_bytes[known].mean()
+    say(f"characters       {len(score.log_probs):,}")
+    say(f"nats/char        {score.nats:.4f}")
+    say(f"bits/char        {score.bits:.4f}")
+    say(f"bits/byte        {per_byte:.4f}")
+    say(f"perplexity       {score.perplexity:.4f}")
 
 
 def _show_table(args: argparse.Namespace, params: Params, text: str | bytes) -> None:
@@ -84,6 +124,20 @@ def novel(args: argparse.Namespace) -> None:
         shares = novel_share(sampled.decode("utf-8"), training.decode("utf-8"))
     except UnicodeDecodeError:  # not characters: compare bytes
         shares = novel_share(sampled, training)
+    if args.separator:
+        _show_known(sampled, training, parse_field("data.separator", args.separator))
     say("length  novel")
     for length, share in enumerate(shares, start=1):
         say(f"{length:6}  {share:7.2%}" if not math.isnan(share) else f"{length:6}  -")
+
+
+def _show_known(sampled: bytes, training: bytes, end: str) -> None:
+    """Prints how many documents are, whole, among those that were trained on."""
+    written = [text for text in sampled.split(end.encode()) if text.strip()]
+    there = set(training.split(end.encode()))
+    known = sum(text in there for text in written)
+    distinct = len(set(written))
+    say(
+        f"{len(written):,} documents, {distinct:,} distinct; {known:,} are in the "
+        "training text"
+    )

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Carry, add_bias
-from charjax.cells.wrap import with_masks
+from charjax.cells.wrap import AnewInput, starting_anew, with_masks
 from charjax.errors import ConfigError, check_type
 from charjax.model.noise import Keys, Noise, dropout, noisy_weights, split_key
 from charjax.model.params import Params, initial_carry, readout_weights
@@ -104,6 +104,7 @@ def forward(
     ids_TxB: jax.Array,
     carry: Carry | None = None,
     *,
+    begins_TxB: jax.Array | None = None,
     noise: Noise | None = None,
     key: jax.Array | None = None,
     execution: Execution | None = None,
@@ -118,6 +119,8 @@ def forward(
       params: the model.
       ids_TxB: characters as ids of `params.vocab`.
       carry: the state before the first; zero by default.
+      begins_TxB: true for a character that is read from the zero state; none by
+        default.
       noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
@@ -155,7 +158,7 @@ def forward(
         z_TxBxGH = cell_of(params.spec).project(params.layers[0], x_TxBxD, matmul)
     h_TxBxH, layers, carry = run_layers(
         *(params.layers, params.spec, x_TxBxD, z_TxBxGH, carry, noise, keys),
-        *(execution, unroll),
+        *(execution, unroll, begins_TxB),
     )
     logits_TxBxV = add_bias(
         matmul(h_TxBxH, readout_weights(params)), params.readout_bias_V
@@ -187,6 +190,7 @@ def run_layers(
     keys: Keys,
     execution: Execution,
     unroll: Unroll = choose.unroll,
+    begins_TxB: jax.Array | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], Carry]:
     """Runs the stack of layers over time.
 
@@ -200,6 +204,7 @@ def run_layers(
       keys: draw its masks, and those of zoneout.
       execution: how the layers run.
       unroll: the strategy that runs each layer over time.
+      begins_TxB: as for `forward`.
 
     Returns:
       What the read-out reads (see `Output`), each layer's outputs before dropout, and
@@ -220,7 +225,10 @@ def run_layers(
         if keys.zoneout is not None and spec.zoneout:
             key_layer = jax.random.fold_in(keys.zoneout, i)
             z = with_masks(z, layer_carry, key_layer, keys.lanes_B, spec.zoneout)
-        layer_carry, h_TxBxH = unroll(cell, layer, layer_carry, z, execution)
+        runs = cell
+        if begins_TxB is not None:
+            runs, z = starting_anew(cell, spec.hidden_size), AnewInput(z, begins_TxB)
+        layer_carry, h_TxBxH = unroll(runs, layer, layer_carry, z, execution)
         carries.append(layer_carry)
         outputs.append(h_TxBxH)
         if keys.layers is not None:

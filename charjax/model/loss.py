@@ -92,6 +92,7 @@ def chunk_loss(
     y_TxB: jax.Array,
     carry: Carry,
     *,
+    begins_TxB: jax.Array | None = None,
     noise: Noise | None = None,
     key: jax.Array | None = None,
     penalties: Penalties | None = None,
@@ -105,6 +106,8 @@ def chunk_loss(
       x_TxB: characters as ids.
       y_TxB: the character after each.
       carry: the state before the first.
+      begins_TxB: true for a character that is read from the zero state; none by
+        default.
       noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       penalties: what the objective has beside the loss; nothing by default.
@@ -119,7 +122,8 @@ def chunk_loss(
     if length == len(x_TxB):
         out = forward(
             params, x_TxB, carry,
-            noise=noise, key=key, execution=execution, lanes_B=lanes_B,
+            begins_TxB=begins_TxB, noise=noise, key=key, execution=execution,
+            lanes_B=lanes_B,
         )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_TxB)
         piece = jax.tree.map(lambda x: x[None], measure(penalties, out))
@@ -133,19 +137,20 @@ def chunk_loss(
     params, noise = noisy_weights(params, noise, key)
 
     def read_segment(carry: Carry, segment: Any) -> tuple[Carry, Any]:
-        x_SxB, y_SxB, i = segment
+        x_SxB, y_SxB, begins_SxB, i = segment
         out = forward(
-            params, x_SxB, carry,
+            params, x_SxB, carry, begins_TxB=begins_SxB,
             noise=noise, key=key, execution=execution,
             segment=i, lanes_B=lanes_B,
         )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_SxB)
         return out.carry, (nats, measure(penalties, out))
 
-    x_NxSxB, y_NxSxB = (
-        ids_TxB.reshape(-1, length, ids_TxB.shape[1]) for ids_TxB in (x_TxB, y_TxB)
+    x_NxSxB, y_NxSxB, begins_NxSxB = jax.tree.map(
+        lambda ids_TxB: ids_TxB.reshape(-1, length, ids_TxB.shape[1]),
+        (x_TxB, y_TxB, begins_TxB),
     )
-    segments = x_NxSxB, y_NxSxB, jnp.arange(len(x_NxSxB))
+    segments = x_NxSxB, y_NxSxB, begins_NxSxB, jnp.arange(len(x_NxSxB))
     # Only the carry at the start of each segment is kept for the backward pass.
     read = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
     carry, (nats_N, pieces_N) = read

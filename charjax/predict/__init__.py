@@ -2,6 +2,7 @@
 
 from charjax.predict.adaptive import AdaptiveNGram
 from charjax.predict.beam import Completion, complete
+from charjax.predict.by_document import documents, score_documents
 from charjax.predict.dynamic import Dynamic, dynamic_step
 from charjax.predict.dynamic_rule import DynamicRule
 from charjax.predict.ensemble import Ensemble
@@ -27,6 +28,7 @@ __all__ = [
     "Predictor",
     "Score",
     "complete",
+    "documents",
     "dynamic_step",
     "evaluate",
     "gather_statistics",
@@ -34,6 +36,7 @@ __all__ = [
     "predictor_of",
     "sample",
     "score",
+    "score_documents",
     "stream",
     "tune_dynamic",
 ]

@@ -108,10 +108,13 @@ def _of_model(
     for first in range(0, num_chunks, size):
         count = min(size, num_chunks - first)
         window_BxL = lanes.window(first * T, count * T + 1)
+        begins_BxL = lanes.begins(first * T, count * T)
+        if begins_BxL is not None:
+            begins_BxL = np.pad(begins_BxL, ((0, 0), (0, (size - count) * T)))
         ids_BxL = np.zeros((B, size * T + 1), window_BxL.dtype)
         ids_BxL[:, : count * T + 1] = window_BxL
         carry, nats_KxB = _read_chunks(
-            params, carry, ids_BxL, count,
+            params, carry, ids_BxL, begins_BxL, count,
             seq_length=T, execution=execution, mesh=mesh,
         )  # fmt: skip
         parts.append(nats_KxB)  # not waited for: the next call is prepared meanwhile
@@ -123,6 +126,7 @@ def _read_chunks(
     params: Params,
     carry: Carry,
     ids_BxL: jax.Array,
+    begins_BxL: jax.Array | None,
     count: int,
     *,
     seq_length: int,
@@ -134,16 +138,18 @@ def _read_chunks(
     read = parallel.on_shares(
         partial(_read_share, seq_length=seq_length, execution=execution),
         mesh,
-        in_specs=(whole, lanes, time_by_lanes, whole),
+        in_specs=(whole, lanes, time_by_lanes, time_by_lanes, whole),
         out_specs=(lanes, time_by_lanes),
     )
-    return read(params, carry, ids_BxL.T.astype(jnp.int32), count)
+    begins_LxB = None if begins_BxL is None else begins_BxL.T
+    return read(params, carry, ids_BxL.T.astype(jnp.int32), begins_LxB, count)
 
 
 def _read_share(
     params: Params,
     carry: Carry,
     ids_LxB: jax.Array,
+    begins_LxB: jax.Array | None,
     count: jax.Array,
     *,
     seq_length: int,
@@ -154,7 +160,14 @@ def _read_share(
     def read_one(i: jax.Array, loop: Any) -> Any:
         carry, nats_KxB = loop
         ids_SxB = jax.lax.dynamic_slice_in_dim(ids_LxB, i * seq_length, seq_length + 1)
-        out = forward(params, ids_SxB[:-1], carry, execution=execution)
+        begins_TxB = None
+        if begins_LxB is not None:
+            begins_TxB = jax.lax.dynamic_slice_in_dim(
+                begins_LxB, i * seq_length, seq_length
+            )
+        out = forward(
+            params, ids_SxB[:-1], carry, begins_TxB=begins_TxB, execution=execution
+        )
         nats_B = jnp.mean(nats(out.logits_TxBxV, ids_SxB[1:]), axis=0)
         return out.carry, nats_KxB.at[i].set(nats_B)
 

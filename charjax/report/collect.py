@@ -110,6 +110,7 @@ def _run(run: SavedRun, params: Params, streams: Streams | str) -> Section:
         "best": run.best.name,
         "best_loss": best.loss,
         "best_bits": None if best.loss is None else bits(best.loss),
+        "bytes_per_character": best.bytes_per_character,
         "best_epoch": best.epoch,
         "loss_of": best.loss_of,
         "test_loss": run.test_loss,

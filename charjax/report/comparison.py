@@ -20,6 +20,9 @@ _SPLIT_FIELDS = (
     "data.batch_size",
     "data.seq_length",
     "data.encoding",
+    "data.normalize",
+    "data.field",
+    "data.separator",
 )
 
 
@@ -65,6 +68,8 @@ def compare(paths: Sequence[Path | str]) -> Comparison:
         _row(run, fields, run.name if names[run.name] == 1 else str(run.path))
         for run in runs
     ]
+    has_bytes = any(row["bytes_per_character"] != 1 for row in rows)
+    rows = [row | {"shows_bytes": has_bytes} for row in rows]
     rows.sort(key=lambda row: (row["loss_of"] != "val", _or_last(row["best_loss"])))
     return Comparison(rows, fields, _notes(runs))
 
@@ -76,6 +81,8 @@ def table(comparison: Comparison) -> str:
     loss  bits  epoch  parameters  time  chars/s  run
     """
     head = ["loss", "bits", "epoch", "parameters", "time", "chars/s"]
+    if comparison.runs:
+        head = [name for name, _ in figures(comparison.runs[0])]
     lines = [[*head, *comparison.fields, "run"]]
     for run in comparison.runs:
         values = [run["values"][field] for field in comparison.fields]
@@ -99,10 +106,14 @@ def _cell(value: object) -> str:
 def figures(run: dict[str, Any]) -> list[tuple[str, str]]:
     """Returns a run's figures as text, each with the name of its column."""
     loss, speed = run["best_loss"], run["speed"]
+    size, per_byte = run["bytes_per_character"], []
+    if run["shows_bytes"]:
+        per_byte = [("a byte", f"{bits(loss) / size:.3f}" if loss and size else "-")]
     star = "" if run["loss_of"] == "val" else "*"
     return [
         ("loss", "-" if loss is None else f"{loss:.4f}{star}"),
         ("bits", "-" if loss is None else f"{bits(loss):.3f}"),
+        *per_byte,
         ("epoch", f"{run['best_epoch']:.2f}"),
         ("parameters", f"{run['parameters']:,}"),
         ("time", duration(run["seconds"])),
@@ -125,6 +136,7 @@ def _row(run: SavedRun, fields: Sequence[str], name: str) -> dict[str, Any]:
     return {
         "name": name,
         "best_loss": best.loss,
+        "bytes_per_character": best.bytes_per_character,
         "best_epoch": best.epoch,
         "loss_of": best.loss_of,
         "parameters": best.num_parameters,

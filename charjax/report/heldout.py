@@ -7,9 +7,9 @@ import numpy as np
 
 from charjax.config import Config
 from charjax.errors import TextError
-from charjax.text import Lanes, Streams, locate, open_corpus
+from charjax.text import Lanes, Streams
 from charjax.text.vocab import Vocab
-from charjax.training.setup import make_streams
+from charjax.training.setup import make_streams, open_text
 
 
 class HeldOut(NamedTuple):
@@ -32,10 +32,8 @@ def open_splits(config: Config, text_sha256: str, vocab: Vocab) -> Streams | str
       text_sha256: the checksum of its text.
       vocab: its model's vocabulary.
     """
-    data = config.data
     try:
-        # Located, not found: a report does not fetch a data set that is missing.
-        corpus = open_corpus(locate(data.name, data.dir), data.encoding)
+        corpus = open_text(config)
         if corpus.sha256 != text_sha256:
             return f"{corpus.path} has changed since the run."
         return make_streams(config, corpus, vocab)

@@ -58,5 +58,6 @@ def other_predictors(
         "loss": float(np.mean(chunk_losses(ngram, lanes, most_chunks=chunks))),
         "characters": start_of_lanes(streams.train, CHARACTERS).size,
         "read": len(ids),
+        "bytes_per_character": float(params.vocab.num_bytes[ids].mean()),
         "rows": [[name, -float(x.mean(dtype="float64"))] for name, x in rows.items()],
     }

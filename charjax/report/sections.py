@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from charjax.report.advice import Advice
 from charjax.report.markup import text
 from charjax.report.read import Section
-from charjax.units import bits, duration
+from charjax.units import duration, in_bits
 
 HOVER = "Point at the chart, or tap it, to read values."
 
@@ -52,27 +52,32 @@ def header(run: Section, curves: Section) -> str:
 
 def _loss_facts(run: Section, curves: Section) -> str:
     name = {"val": "validation", "train": "training"}[run["loss_of"]]
-    loss = run["best_loss"]
+    loss, size = run["best_loss"], run["bytes_per_character"]
     if loss is None:
         facts = _fact(f"{name} loss", "–", "not measured yet")
     else:
         facts = _fact(
             f"best {name} loss",
             f"{loss:.4f}",
-            f"nats a character, {bits(loss):.3f} bits, at epoch "
-            f"{run['best_epoch']:.2f}",
+            f"nats a character, {_bits(loss, size)}, at epoch {run['best_epoch']:.2f}",
             "best",
         )
     if run["test_loss"] is not None:
         test = run["test_loss"]
-        facts += _fact("test loss", f"{test:.4f}", f"nats, {bits(test):.3f} bits")
+        facts += _fact("test loss", f"{test:.4f}", f"nats, {_bits(test, size)}")
     if ngram := curves["ngram"]:
         facts += _fact(
             f"{ngram['order']}-gram model",
             f"{ngram['loss']:.4f}",
-            f"nats, {bits(ngram['loss']):.3f} bits, on the same split",
+            f"nats, {_bits(ngram['loss'], size)}, on the same split",
         )
     return facts
+
+
+def _bits(nats: float, bytes_per_character: float | None) -> str:
+    found = in_bits(nats, bytes_per_character)
+    per_byte = f" ({found['bits_per_byte']:.3f} a byte)" if len(found) > 1 else ""
+    return f"{found['bits']:.3f} bits{per_byte}"
 
 
 def _fact(name: str, figure: str, unit: str = "", kind: str = "") -> str:
@@ -111,7 +116,7 @@ def _other_predictors(ngram: Section | None) -> str:
         return ""
     rows = "".join(
         f"<tr><th scope=row>{text(name)}</th><td>{loss:.4f} nats</td>"
-        f"<td>{bits(loss):.3f} bits</td></tr>"
+        f"<td>{_bits(loss, ngram['bytes_per_character'])}</td></tr>"
         for name, loss in ngram["rows"]
     )
     return f"""

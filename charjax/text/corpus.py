@@ -19,8 +19,7 @@ from charjax.storage.files import sweep
 from charjax.storage.locks import locked
 from charjax.text import encoded
 from charjax.text.encoded import Header
-from charjax.text.finding import text_path
-from charjax.text.reading import TextFile, open_text
+from charjax.text.reading import Form, Part, Text, open_text
 from charjax.text.vocab import Encoding, Vocab
 from charjax.units import Say, shown, silent
 
@@ -34,18 +33,29 @@ class Corpus:
     Attributes:
       ids: one id for each character, a read-only memory map.
       vocab: the sorted vocabulary of the text.
-      path: the text file.
-      sha256: the checksum of the text's bytes.
+      path: the text file, folder or pattern.
+      sha256: the checksum of the text's bytes; of several files that of what
+        `sha256sum` prints for them.
+      parts: its files.
+      form: how they were read.
     """
 
     ids: np.ndarray
     vocab: Vocab
     path: Path
     sha256: str
+    parts: tuple[Part, ...]
+    form: Form
 
 
 def open_corpus(
-    path: Path | str, encoding: Encoding = "utf-8", *, say: Say = silent
+    path: Path | str,
+    encoding: Encoding = "utf-8",
+    *,
+    normalize: str = "none",
+    field: str = "",
+    separator: str = "",
+    say: Say = silent,
 ) -> Corpus:
     """Returns a text as ids, which is encoded first where there is no valid cache.
 
@@ -53,8 +63,13 @@ def open_corpus(
     text's folder is read-only.
 
     Args:
-      path: a text file, or a folder that holds input.txt.
+      path: a text file, which may be compressed (.gz, .xz, .zst); a folder, of which
+        input.txt or all files are read; or a pattern such as `poems/**/*.txt`.
       encoding: `'utf-8'` for code points, `'bytes'` for byte values.
+      normalize: `'nfc'` for Unicode's composed form, `'none'` for what is there.
+      field: of JSON lines, the field to read.
+      separator: what is put after each of several files that does not end with it, and
+        after each line of JSON lines; `'file'` for U+001E, which these must not have.
       say: called with each line that the user should read.
 
     Raises:
@@ -72,24 +87,24 @@ def open_corpus(
     """
     if encoding not in ("utf-8", "bytes"):
         raise TextError(f"data.encoding must be 'utf-8' or 'bytes'; got {encoding!r}.")
-    path = text_path(path)
-    with contextlib.closing(open_text(path)) as file:
-        text = TextFile(path, file, encoding)
-        corpus = _load(text, say)
-        if corpus is None:
-            with locked(path.parent, say) as held:
-                # Another process may have encoded it in the meantime.
-                corpus = _load(text, silent) or _build(text, held, say)
-        return corpus
+    if normalize not in ("none", "nfc"):
+        raise TextError(f"data.normalize must be 'none' or 'nfc'; got {normalize!r}.")
+    text = open_text(path, Form(encoding, normalize, field, separator))
+    corpus = _load(text, say)
+    if corpus is None:
+        with locked(text.folder, say) as held:
+            # Another process may have encoded it in the meantime.
+            corpus = _load(text, silent) or _build(text, held, say)
+    return corpus
 
 
-def _load(text: TextFile, say: Say) -> Corpus | None:
+def _load(text: Text, say: Say) -> Corpus | None:
     """Returns the corpus from a valid cache of this text, None without one."""
     for folder in _folders(text):
         header_path, ids_path = encoded.files_in(folder, text)
         try:
-            header = encoded.read_header(header_path, text.encoding)
-            if folder != text.path.parent:
+            header = encoded.read_header(header_path, text.form)
+            if folder != text.folder:
                 require_private(folder.resolve())
             if encoded.is_of_text(header, header_path, text):
                 ids = encoded.map_ids(ids_path, header)
@@ -102,7 +117,7 @@ def _load(text: TextFile, say: Say) -> Corpus | None:
     return None
 
 
-def _build(text: TextFile, held: bool, say: Say) -> Corpus:
+def _build(text: Text, held: bool, say: Say) -> Corpus:
     """Encodes the text into a new cache and returns the corpus.
 
     Args:
@@ -110,15 +125,15 @@ def _build(text: TextFile, held: bool, say: Say) -> Corpus:
       held: whether the text's folder is locked for this process.
       say: called with each line that the user should read.
     """
-    stamp = text.stamp()
-    say(f"Encoding {shown(text.path)} ({stamp[0]:,} bytes)")
+    say(f"Encoding {shown(text.path)} ({_size_of(text)})")
     vocab = text.vocab()
-    if text.has_byte_order_mark():
-        say(
-            f"{shown(text.path)} starts with a byte order mark (U+FEFF), which counts "
-            "as one of its characters; delete it if it is not part of the text"
-        )
-    beside = text.path.parent
+    if isinstance(vocab.symbols, str) and "\ufeff" in vocab.symbols:
+        for path in text.marked():
+            say(
+                f"{shown(path)} starts with a byte order mark (U+FEFF), which counts "
+                "as one of its characters; delete it if it is not part of the text"
+            )
+    beside = text.folder
     for folder in _folders(text):
         try:
             if folder != beside:
@@ -126,7 +141,7 @@ def _build(text: TextFile, held: bool, say: Say) -> Corpus:
             paths = encoded.files_in(folder, text)
             if held:
                 sweep(folder, paths.header.stem)
-            header, ids = encoded.write(paths, text, vocab, stamp)
+            header, ids = encoded.write(paths, text, vocab)
         except CacheError as error:
             raise TextError(f"Cannot write the encoded text: {error}.") from None
         except OSError as error:
@@ -144,19 +159,30 @@ def _build(text: TextFile, held: bool, say: Say) -> Corpus:
     )
 
 
-def _folders(text: TextFile) -> Iterator[Path]:
+def _folders(text: Text) -> Iterator[Path]:
     """Yields where a cache may be: beside the text, then among the user's caches."""
-    yield text.path.parent
+    yield text.folder
     with contextlib.suppress(CacheError):  # the user has no home
         yield encoded.user_folder(text)
 
 
 def _corpus(
-    folder: Path, text: TextFile, header: Header, ids: np.ndarray, say: Say
+    folder: Path, text: Text, header: Header, ids: np.ndarray, say: Say
 ) -> Corpus:
-    if folder != (beside := text.path.parent):
+    if folder != (beside := text.folder):
         say(
             f"{shown(beside)} cannot be written to; its text is encoded in "
             f"{shown(folder)}"
         )
-    return Corpus(ids, header.vocab, text.path, header.text_sha256)
+    parts = header.parts or text.parts_of([header.text_sha256])
+    return Corpus(ids, header.vocab, text.path, header.text_sha256, parts, header.form)
+
+
+def _size_of(text: Text) -> str:
+    """Returns how much there is to read, in words."""
+    size = f"{text.size:,} bytes"
+    if text.is_single:
+        return size
+    skipped = f"; not read: {text.skipped}" if text.skipped else ""
+    number = len(text.names)
+    return f"{number:,} {'file' if number == 1 else 'files'}, {size}{skipped}"

@@ -5,9 +5,10 @@ For each text and encoding there are, beside the text or among the user's caches
     input.utf-8.ids     the ids, raw little-endian, of the narrowest unsigned type
     input.utf-8.json    the vocabulary, and the checksums of the text and the ids
 
-for the text `input.txt`, and `my_text.txt-utf-8.ids` and `.json` for `my_text.txt`. The
-JSON has a checksum of its own. Nothing is forced to disk: a power cut may damage the
-files, and the checksums show it.
+for the text `input.txt`, `my_text.txt-utf-8.ids` and `.json` for `my_text.txt`, and
+`.charjax-utf-8.ids` and `.json` in a folder for all of its files. A text that is not
+read as it is (see `Form`) has more in its name. The JSON has a checksum of its own.
+Nothing is forced to disk: a power cut may damage the files, and the checksums show it.
 """
 
 import contextlib
@@ -27,8 +28,8 @@ from charjax.errors import TextError
 from charjax.storage.cache import cache_folder
 from charjax.storage.files import kind_of, replacing
 from charjax.text.datasets import TEXT_NAME
-from charjax.text.reading import PIECE_BYTES, Stamp, TextFile, is_settled
-from charjax.text.vocab import Encoding, Vocab
+from charjax.text.reading import PIECE_BYTES, Form, Part, Stamp, Text, is_settled
+from charjax.text.vocab import Vocab
 from charjax.units import shown
 
 _FORMAT = 1
@@ -43,24 +44,33 @@ class CacheFiles(NamedTuple):
     ids: Path
 
 
-def files_in(folder: Path, text: TextFile) -> CacheFiles:
+def files_in(folder: Path, text: Text) -> CacheFiles:
     """Returns the cache files of a text in a folder, which differ for each text."""
-    name = text.path.name
-    if len(os.fsencode(name)) > _MAX_NAME_BYTES:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-    stem = "input." if name == TEXT_NAME else f"{name}-"
-    return CacheFiles(
-        folder / f"{stem}{text.encoding}.json", folder / f"{stem}{text.encoding}.ids"
-    )
+    if text.is_single:
+        name = text.names[0]
+        if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+            name = _short(name, 32)
+        stem = "input." if name == TEXT_NAME else f"{name}-"
+    else:
+        pattern = "" if text.path == text.folder else f"{_short(str(text.path))}-"
+        stem = f".charjax-{pattern}"
+    stem += text.form.encoding
+    if text.form != Form(text.form.encoding):
+        stem += f"-{_short(repr(tuple(text.form)))}"
+    return CacheFiles(folder / f"{stem}.json", folder / f"{stem}.ids")
 
 
-def user_folder(text: TextFile) -> Path:
+def _short(name: str, length: int = 8) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:length]
+
+
+def user_folder(text: Text) -> Path:
     """Returns the folder among the user's caches for the texts of a folder.
 
     Raises:
       CacheError: the user has no folder for caches.
     """
-    parent = os.fsencode(text.path.parent.resolve())
+    parent = os.fsencode(text.folder.resolve())
     return cache_folder() / hashlib.sha256(parent).hexdigest()[:16]
 
 
@@ -70,16 +80,20 @@ class Header:
 
     Attributes:
       vocab: the vocabulary.
+      form: how the text was read.
       text_sha256: the checksum of the text.
-      text_stamp: the stamp of the text file; None where the file was so young that it
-        could change under the same stamp.
+      text_stamp: the stamp of the text; None where a file was so young that it could
+        change under the same stamp.
+      parts: its files; none where it is a single one.
       count: the number of ids.
       crc32: the checksum of their bytes.
     """
 
     vocab: Vocab
+    form: Form
     text_sha256: str
     text_stamp: Stamp | None
+    parts: tuple[Part, ...]
     count: int
     crc32: int
 
@@ -94,21 +108,33 @@ class Header:
             "format": _FORMAT,
             "vocab": self.vocab.to_json(),
             "text": {"sha256": self.text_sha256, "stamp": self.text_stamp},
+            **self._more(),
             "ids": {"count": self.count, "crc32": self.crc32},
         }
         check = hashlib.sha256(json.dumps(body).encode()).hexdigest()
         return json.dumps({**body, "check": check}).encode()
 
+    def _more(self) -> dict[str, Any]:
+        """Returns what the header of a single file that is read as it is lacks."""
+        plain = self.form == Form(self.form.encoding)
+        more = (
+            {} if plain else {"form": dict(zip(Form._fields, self.form, strict=True))}
+        )
+        return more | ({"files": self.parts} if self.parts else {})
+
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Returns the header, or raises ValueError where any byte is damaged."""
-        match json.loads(raw):
+        match plain := json.loads(raw):
             case {
                 "vocab": dict(vocab),
                 "text": {"sha256": str(sha256), "stamp": list() | None as stamp},
                 "ids": {"count": int(count), "crc32": int(crc32)},
             }:
-                header = cls(Vocab.from_json(vocab), sha256, stamp, count, crc32)
+                vocab = Vocab.from_json(vocab)
+                form = Form(**plain.get("form", {"encoding": vocab.encoding}))
+                parts = tuple(Part(*part) for part in plain.get("files", ()))
+                header = cls(vocab, form, sha256, stamp, parts, count, crc32)
             case _:
                 raise ValueError("fields are missing or of the wrong type")
         # Written again it must give the same bytes, so every byte is checked.
@@ -117,7 +143,7 @@ class Header:
         return header
 
 
-def read_header(path: Path, encoding: Encoding) -> Header:
+def read_header(path: Path, form: Form) -> Header:
     """Returns the header of a cache.
 
     Raises:
@@ -130,19 +156,19 @@ def read_header(path: Path, encoding: Encoding) -> Header:
         raw = file.read(_MAX_HEADER_BYTES)
     try:
         header = Header.from_bytes(raw)
-        if header.vocab.encoding != encoding:
-            raise ValueError(f"it has the encoding {header.vocab.encoding!r}")
+        if header.form != form or header.vocab.encoding != form.encoding:
+            raise ValueError("it is of a text that was read in another way")
         return header
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{shown(path)} is damaged ({error})") from None
 
 
-def is_of_text(header: Header, path: Path, text: TextFile) -> bool:
+def is_of_text(header: Header, path: Path, text: Text) -> bool:
     """Returns whether a header was made from the text as it is now."""
     stamp = text.stamp()
     if header.text_stamp == stamp:
         return True
-    if header.text_sha256 != text.sha256():
+    if header.text_sha256 != text.sha256(text.parts()):
         return False
     # The same text with a new stamp: written down, it saves the next checksum.
     if is_settled(stamp):
@@ -184,9 +210,7 @@ def _refuse_pipe(path: Path) -> None:
         raise ValueError(f"{shown(path)} must be a file; got a {kind}")
 
 
-def write(
-    paths: CacheFiles, text: TextFile, vocab: Vocab, stamp: Stamp
-) -> tuple[Header, np.ndarray]:
+def write(paths: CacheFiles, text: Text, vocab: Vocab) -> tuple[Header, np.ndarray]:
     """Encodes a text into a cache, and returns its header and ids.
 
     The header is written last, for it makes the cache valid.
@@ -195,33 +219,38 @@ def write(
       paths: the files to write; their folder must exist.
       text: the text.
       vocab: its vocabulary.
-      stamp: its stamp from before the vocabulary was made.
 
     Raises:
       OSError: the files cannot be written.
       TextError: the text changed meanwhile, or is not valid UTF-8.
     """
     with replacing(paths.ids) as ids_file:
-        header = _write_ids(ids_file, text, vocab, stamp)
+        header = _write_ids(ids_file, text, vocab)
         ids_file.flush()
         ids = np.memmap(ids_file, header.ids_dtype, "r", shape=(header.count,))
+    raw = header.to_bytes()
+    if len(raw) > _MAX_HEADER_BYTES:
+        raise TextError(
+            f"{shown(text.path)} must have fewer files, or shorter names; got "
+            f"{len(text.names):,}. Try joining them."
+        )
     with replacing(paths.header) as header_file:
-        header_file.write(header.to_bytes())
+        header_file.write(raw)
     return header, ids
 
 
-def _write_ids(file: BinaryIO, text: TextFile, vocab: Vocab, stamp: Stamp) -> Header:
+def _write_ids(file: BinaryIO, text: Text, vocab: Vocab) -> Header:
     """Writes the ids of a text and returns the header for them.
 
     A second thread encodes one piece while this one decodes the next: nearly all of its
     work runs without the interpreter's lock.
     """
-    sha256, count, crc32 = hashlib.sha256(), 0, 0
+    digests = [hashlib.sha256() for _ in text.names]
+    count, crc32 = 0, 0
     dtype = vocab.dtype.newbyteorder("<")
 
-    def encode(raw: bytes, symbols: str | bytes) -> None:
+    def encode(symbols: str | bytes) -> None:
         nonlocal count, crc32
-        sha256.update(raw)
         try:
             ids = vocab.encode(symbols).astype(dtype, copy=False)
         except TextError:  # a symbol that is newer than the vocabulary
@@ -232,13 +261,26 @@ def _write_ids(file: BinaryIO, text: TextFile, vocab: Vocab, stamp: Stamp) -> He
 
     with ThreadPoolExecutor(1) as thread:
         last: Future[None] | None = None
-        for raw, symbols in text.symbols():
+
+        def check(index: int, raw: bytes) -> None:
+            thread.submit(digests[index].update, raw)
+
+        for symbols in text.symbols(check):
             if last:
                 last.result()
-            last = thread.submit(encode, raw, symbols)
+            last = thread.submit(encode, symbols)
         if last:
             last.result()
 
-    text.expect_unchanged(stamp)
-    settled = stamp if is_settled(stamp) else None
-    return Header(vocab, sha256.hexdigest(), settled, count, crc32)
+    text.expect_unchanged()
+    parts = text.parts_of(digest.hexdigest() for digest in digests)
+    stamp = text.stamp()
+    return Header(
+        vocab=vocab,
+        form=text.form,
+        text_sha256=text.sha256(parts),
+        text_stamp=stamp if is_settled(stamp) else None,
+        parts=() if text.is_single else parts,
+        count=count,
+        crc32=crc32,
+    )

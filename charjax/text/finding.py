@@ -4,7 +4,9 @@ A name is looked up in this order, and the first that fits is used:
 
 1. a named data set, such as `shakespeare`;
 2. a folder under data/ that holds input.txt;
-3. a path: of any text file, or with a separator (`./poems`) of a folder with input.txt.
+3. a path: of any text file, of a folder with input.txt, of a folder whose files are all
+   read, or a pattern such as `poems/**/*.txt`;
+4. `-`, standard input, which is kept under data/ and named after its content.
 """
 
 import contextlib
@@ -14,6 +16,9 @@ from pathlib import Path
 from charjax.errors import MissingTextError, TextError, did_you_mean
 from charjax.storage.files import kind_of
 from charjax.text.datasets import TEXT_NAME, names, prepare
+from charjax.text.listing import folder_of, is_glob, list_files
+from charjax.text.standard_input import keep
+from charjax.text.unpacking import SUFFIXES
 from charjax.units import Say, shown, silent
 
 
@@ -33,14 +38,14 @@ def find(
     """Returns the folder or file of a text; a named data set is prepared first.
 
     Args:
-      name: a named data set, a folder under root, or a path to a text file or, with a
-        separator in it, to a folder that holds input.txt. Ignored where dir is given.
-      dir: any folder that holds input.txt.
+      name: a named data set, a folder under root, the path of a text file or a folder
+        of them, a pattern, or `-` for standard input. Ignored where dir is given.
+      dir: any folder of text files.
       root: the folder that holds one folder for each data set.
       say: called with each line that the user should read.
 
     Returns:
-      A folder that holds input.txt, or a text file; `open_corpus` takes either.
+      A folder, a text file or a pattern; `open_corpus` takes any of them.
 
     Raises:
       MissingTextError: there is no such text.
@@ -53,6 +58,8 @@ def find(
     ...     find("mine", root=root).name
     'mine'
     """
+    if not dir and name == "-":
+        return keep(root, say=say)
     if not dir and name in names():
         return prepare(name, root, say=say)
     return locate(name, dir, root)
@@ -71,21 +78,29 @@ def locate(name: str = "", dir: str = "", root: Path | str = "data") -> Path:
       TextError: the path is not of a text file.
     """
     if dir:
-        require_text(Path(dir, TEXT_NAME), root)
+        _require_any(Path(dir), root)
         return Path(dir)
     in_root, own = Path(root, name), Path(name)
     if name and not _is_path(name) and kind_of(in_root / TEXT_NAME) != "missing":
         require_text(in_root / TEXT_NAME, root)
         return in_root
-    is_own_folder = kind_of(own) == "folder" and _is_path(name)
-    if is_own_folder or kind_of(own) not in ("missing", "folder"):
-        require_text(text_path(own), root)
+    if name and (kind_of(own) != "missing" or is_glob(own)):
+        _require_any(own, root)
         return own
     raise MissingTextError(
         f"The text must be a data set, a folder under {root} that holds {TEXT_NAME} or "
-        f"the path of a text file; got {name!r}.{did_you_mean(name, available(root))} "
+        f"the path of a text file or folder; got {name!r}."
+        f"{did_you_mean(name, available(root))} "
         f"There are: {', '.join(available(root))}"
     )
+
+
+def _require_any(path: Path, root: Path | str) -> None:
+    """Raises an error unless there is a text at a path."""
+    if is_many(path):
+        list_files(path)
+    else:
+        require_text(text_path(path), root)
 
 
 def title(name: str = "", dir: str = "", root: Path | str = "data") -> str:
@@ -100,11 +115,13 @@ def title(name: str = "", dir: str = "", root: Path | str = "data") -> str:
     ('shakespeare', 'my_poems', 'odes')
     """
     path = Path(dir or name)
-    if not dir and not _is_path(name):
+    if not dir and is_glob(path):
+        path = folder_of(path)
+    elif not dir and not _is_path(name):
         is_file = kind_of(path) == "file" and name not in available(root)
-        return path.stem if is_file else name
-    if not dir and path.name != TEXT_NAME and kind_of(path) != "folder":
-        return path.stem
+        return _stem(path) if is_file else name
+    elif not dir and path.name != TEXT_NAME and kind_of(path) != "folder":
+        return _stem(path)
     folder = path if dir or kind_of(path) == "folder" else path.parent
     with contextlib.suppress(OSError, ValueError):  # a name that no folder can have
         folder = folder.resolve()
@@ -112,8 +129,17 @@ def title(name: str = "", dir: str = "", root: Path | str = "data") -> str:
 
 
 def text_path(path: Path | str) -> Path:
-    """Returns the text file that a path means: itself, or the input.txt of a folder."""
-    return Path(path, TEXT_NAME) if kind_of(Path(path)) == "folder" else Path(path)
+    """Returns the input.txt of a folder that has one, any other path as it is."""
+    own = Path(path, TEXT_NAME)
+    is_own = kind_of(Path(path)) == "folder" and kind_of(own) != "missing"
+    return own if is_own else Path(path)
+
+
+def is_many(path: Path | str) -> bool:
+    """Returns whether a path means all files of a folder, or those of a pattern."""
+    path = Path(path)
+    is_folder = kind_of(path) == "folder" and text_path(path) == path
+    return is_folder or is_glob(path)
 
 
 def require_text(path: Path, root: Path | str = "data") -> None:
@@ -144,6 +170,11 @@ def require_text(path: Path, root: Path | str = "data") -> None:
             raise TextError(f"Cannot read {shown(path)}: Permission denied.")
         case kind:
             raise TextError(f"{shown(path)} must be a text file; got a {kind}.")
+
+
+def _stem(path: Path) -> str:
+    """Returns a file's name without its ending, or the two of a compressed one."""
+    return Path(path.stem).stem if path.suffix in SUFFIXES else path.stem
 
 
 def _is_path(name: str) -> bool:

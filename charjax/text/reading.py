@@ -1,96 +1,201 @@
-"""A text file, read in pieces of bounded size: its symbols and its vocabulary."""
+"""A text, read in pieces of bounded size: its symbols and its vocabulary."""
 
 import codecs
+import errno
 import hashlib
 import os
+import stat as modes
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from charjax.errors import TextError
-from charjax.text.finding import require_text
+from charjax.text.finding import is_many, require_text, text_path
+from charjax.text.jsonlines import strings
+from charjax.text.listing import list_files
+from charjax.text.normal import nfc
+from charjax.text.unpacking import Raw, unpacked
 from charjax.text.vocab import Encoding, Vocab, codes_of
 from charjax.units import shown
 
 PIECE_BYTES = 1 << 19
+FILE = "file"  # the separator that means that each file or line is a document
+RECORD = "\x1e"  # U+001E, the record separator of ASCII, which then ends each
 
+# Flags that an operating system lacks are left out.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _SETTLED_NS = 2_000_000_000
 
 Stamp = list[int]  # size and times of a file, which change when the file does
+OnRead = Callable[[int, bytes], object]
+
+
+class Form(NamedTuple):
+    """How the characters of a text come from its files.
+
+    Attributes:
+      encoding: `'utf-8'` for code points, `'bytes'` for byte values.
+      normalize: `'nfc'` for Unicode's composed form, `'none'` for what is there.
+      field: of JSON lines, the field that is read; empty for other files.
+      separator: what ends a document, such as a newline; `'file'`: each file is one,
+        and each line of JSON lines, ended by U+001E; empty where there are none.
+    """
+
+    encoding: Encoding = "utf-8"
+    normalize: str = "none"
+    field: str = ""
+    separator: str = ""
+
+    @property
+    def end(self) -> str:
+        """What ends each document; empty where there are none."""
+        if self.separator == FILE or (self.field and not self.separator):
+            return RECORD
+        return nfc_of(self.separator) if self.normalize == "nfc" else self.separator
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a file or line is one document, so that it must not have two."""
+        return bool(self.field) or self.separator == FILE
+
+
+def form_of(data: Mapping[str, Any]) -> Form:
+    """Returns how a text is read, by the fields `data` of a configuration.
+
+    Fields that are missing, as in those of older versions, have their defaults.
+    """
+    return Form(**{name: data[name] for name in Form._fields if name in data})
+
+
+class Part(NamedTuple):
+    """One file of a text: its path from the text's folder, bytes and checksum."""
+
+    name: str
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
-class TextFile:
-    """An open text file and the units to read it in.
+class Text:
+    """The files of a text as they were when it was opened, and how they are read.
 
     Attributes:
-      path: where it was opened.
-      file: the file itself, which stays the same where another file takes its path.
-      encoding: `'utf-8'` for code points, `'bytes'` for byte values.
+      path: what the user named: a file, a folder or a pattern.
+      folder: the folder of the files, in which the cache is kept.
+      names: the files' paths from there, in order.
+      stamps: of the files.
+      form: how they are read.
+      skipped: what else is in the folder, in words.
     """
 
     path: Path
-    file: BinaryIO
-    encoding: Encoding
+    folder: Path
+    names: tuple[str, ...]
+    stamps: tuple[Stamp, ...]
+    form: Form
+    skipped: str = ""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the path is that of the one file."""
+        return self.path == self.folder / self.names[0]
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(stamp[0] for stamp in self.stamps)
 
     def stamp(self) -> Stamp:
-        """Returns the file's size and times: a cheap way to see that it has changed."""
-        return _stamp(os.fstat(self.file.fileno()))
+        """Returns sizes and times of the files: a cheap way to see that one changed."""
+        if self.is_single:
+            return self.stamps[0]
+        pairs = repr(list(zip(self.names, self.stamps, strict=True)))
+        digest = hashlib.sha256(pairs.encode("utf-8", "surrogatepass")).digest()
+        latest = [max(stamp[i] for stamp in self.stamps) for i in (1, 2)]
+        return [self.size, *latest, int.from_bytes(digest[:8], "little")]
 
-    def expect_unchanged(self, stamp: Stamp) -> None:
-        """Raises TextError where the file at the path no longer has this stamp."""
+    def expect_unchanged(self) -> None:
+        """Raises TextError where the files at the path are others, or have changed."""
         try:
-            now = _stamp(os.stat(self.path))
-        except OSError:
-            now = None
-        if now != stamp:
+            now = open_text(self.path, self.form)
+        except TextError:
+            raise self.changed() from None
+        if (now.names, now.stamps) != (self.names, self.stamps):
             raise self.changed()
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yields the bytes of the text from its start."""
-        self.file.seek(0)
-        try:
-            while piece := self.file.read(PIECE_BYTES):
-                yield piece
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
+    def pieces(self, index: int, on_read: OnRead | None = None) -> Iterator[bytes]:
+        """Yields the content of a file from its start, unpacked if it is compressed.
 
-    def sha256(self) -> str:
-        """Returns the checksum of the bytes."""
+        Args:
+          index: which of the files.
+          on_read: gets the index and each piece of the file as it is on disk.
+        """
+        path = self.folder / self.names[index]
+        with self._open(index) as file:
+            raw = Raw(file, lambda data: on_read and on_read(index, data))
+            try:
+                yield from unpacked(raw, path, PIECE_BYTES)
+            except OSError as error:
+                raise _unreadable(path, error) from error
+
+    def parts(self) -> tuple[Part, ...]:
+        """Returns name, size and checksum of each file, which are read for it."""
+        digests = []
+        for index in range(len(self.names)):
+            digests.append(hashlib.sha256())
+            with self._open(index) as file:
+                while piece := file.read(PIECE_BYTES):
+                    digests[-1].update(piece)
+        return self.parts_of(digest.hexdigest() for digest in digests)
+
+    def parts_of(self, digests: Iterable[str]) -> tuple[Part, ...]:
+        """Returns name, size and checksum of each file, given the checksums."""
+        sizes = [stamp[0] for stamp in self.stamps]
+        return tuple(map(Part, self.names, sizes, digests))
+
+    def sha256(self, parts: tuple[Part, ...]) -> str:
+        """Returns the checksum of the text.
+
+        That of a file is the file's own; that of several is of what `sha256sum` prints
+        for them.
+        """
+        if self.is_single:
+            return parts[0].sha256
         digest = hashlib.sha256()
-        for piece in self.pieces():
-            digest.update(piece)
+        for part in parts:
+            digest.update(os.fsencode(f"{part.sha256}  {part.name}\n"))
         return digest.hexdigest()
 
-    def has_byte_order_mark(self) -> bool:
-        """Returns whether a text in UTF-8 starts with U+FEFF, as some editors write."""
-        mark = codecs.BOM_UTF8 if self.encoding == "utf-8" else None
-        self.file.seek(0)
-        return self.file.read(len(codecs.BOM_UTF8)) == mark
+    def marked(self) -> list[Path]:
+        """Returns the files that start with U+FEFF, as some editors write it."""
+        found = []
+        for index, name in enumerate(self.names):
+            if next(self.pieces(index), b"").startswith(codecs.BOM_UTF8):
+                found.append(self.folder / name)
+        return found
 
-    def symbols(self) -> Iterator[tuple[bytes, str | bytes]]:
-        """Yields the text piece by piece, as its bytes and as its symbols.
+    def symbols(self, on_read: OnRead | None = None) -> Iterator[str | bytes]:
+        """Yields the text piece by piece, as characters or bytes.
 
-        A character that is cut by the end of a piece comes with the next one.
+        Args:
+          on_read: as for `pieces`.
 
         Raises:
-          TextError: the text is read as UTF-8 and is not valid.
+          TextError: a file is not what the form says, such as valid UTF-8.
         """
-        rest, offset = b"", 0
-        for piece in self.pieces():
-            if self.encoding == "bytes":
-                yield piece, piece
+        for index, name in enumerate(self.names):
+            pieces = self.pieces(index, on_read)
+            if self.form == Form("bytes"):
+                yield from pieces
                 continue
-            rest += piece
-            characters, used = self._decode(rest, offset, is_last=False)
-            rest, offset = rest[used:], offset + used
-            yield piece, characters
-        self._decode(rest, offset, is_last=True)
+            for piece in self._characters(pieces, self.folder / name):
+                is_text = self.form.encoding == "utf-8"
+                yield piece if is_text else piece.encode(self._codec)
 
     def vocab(self) -> Vocab:
         """Returns the sorted vocabulary of the text.
@@ -99,14 +204,9 @@ class TextFile:
           TextError: the text is empty, has only one symbol or is not valid UTF-8. Some
             invalid texts pass here and are found by `symbols`.
         """
-        if self.stamp()[0] == 0:
+        if self.size == 0:
             raise TextError(f"{shown(self.path)} is empty. Try another text.")
-        try:
-            symbols = self._distinct_symbols()
-        except UnicodeDecodeError:
-            for _ in self.symbols():  # raises the error again, with its offset
-                pass
-            raise self.changed() from None
+        symbols = self._distinct_symbols()
         if len(symbols) < 2:
             raise TextError(
                 f"{shown(self.path)} must have at least two distinct characters; got "
@@ -120,54 +220,156 @@ class TextFile:
             f"{shown(self.path)} changed while it was read. Try the same command again."
         )
 
-    def _decode(self, raw: bytes, offset: int, *, is_last: bool) -> tuple[str, int]:
+    def _open(self, index: int) -> BinaryIO:
+        """Returns a file opened without a buffer, if it is still the same."""
+        path = self.folder / self.names[index]
+        try:
+            # A pipe that has taken the file's place must not be waited for.
+            descriptor = os.open(path, _READ)
+        except FileNotFoundError:
+            raise self.changed() from None
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        file = os.fdopen(descriptor, "rb", buffering=0)
+        now = os.fstat(descriptor)
+        if not modes.S_ISREG(now.st_mode) or _stamp(now) != self.stamps[index]:
+            file.close()
+            raise self.changed()
+        return file
+
+    @property
+    def _codec(self) -> str:
+        """UTF-8, or what turns bytes that need not be a text into characters."""
+        form = self.form
+        is_text = form.encoding == "utf-8" or form.field or form.normalize == "nfc"
+        return "utf-8" if is_text else "latin-1"
+
+    def _characters(self, pieces: Iterator[bytes], path: Path) -> Iterator[str]:
+        """Yields the characters of a file, each document with its end."""
+        form, codec = self.form, self._codec
+        if form.field:
+            yield from self._documents(pieces, path)
+            return
+        end = form.end.encode().decode(codec)
+        characters = self._decoded(pieces, path)
+        if codec == "latin-1":
+            characters = (piece.decode(codec) for piece in pieces)
+        if form.normalize == "nfc":
+            characters = _named(nfc(characters), path)
+        tail = ""
+        for piece in characters:
+            tail += piece
+            if form.is_whole and end in tail:
+                raise _second_end(shown(path), end)
+            tail = tail[-len(end) :] if end else ""
+            yield piece
+        if not tail.endswith(end):
+            yield end
+
+    def _documents(self, pieces: Iterator[bytes], path: Path) -> Iterator[str]:
+        """Yields the field of JSON lines, several at once."""
+        end, found, length = self.form.end, list[str](), 0
+        for number, text in strings(pieces, self.form.field, path):
+            place = f"{shown(path)}: line {number:,}"
+            if self.form.normalize == "nfc":
+                text = "".join(_named(nfc([text]), place))
+            if end in text:
+                raise _second_end(place, end)
+            found += text, end
+            length += len(text)
+            if length >= PIECE_BYTES:
+                yield "".join(found)
+                found, length = [], 0
+        yield "".join(found)
+
+    def _decoded(self, pieces: Iterator[bytes], path: Path) -> Iterator[str]:
+        """Yields characters; one that is cut by a piece's end comes with the next."""
+        rest, offset = b"", 0
+        for piece in pieces:
+            rest += piece
+            characters, used = self._decode(rest, offset, path, is_last=False)
+            rest, offset = rest[used:], offset + used
+            yield characters
+        self._decode(rest, offset, path, is_last=True)
+
+    def _decode(
+        self, raw: bytes, offset: int, path: Path, *, is_last: bool
+    ) -> tuple[str, int]:
         """Returns the characters in raw, and how many bytes were whole characters."""
         try:
             return codecs.utf_8_decode(raw, "strict", is_last)
         except UnicodeDecodeError as error:
+            other = "" if self.is_single else "leaving it out ('*.txt'), "
             raise TextError(
-                f"{shown(self.path)} is not valid UTF-8: byte 0x{raw[error.start]:02X} "
+                f"{shown(path)} is not valid UTF-8: byte 0x{raw[error.start]:02X} "
                 f"at offset {offset + error.start} ({error.reason}). Try "
-                "converting it to UTF-8, or data.encoding='bytes'."
+                f"{other}converting it to UTF-8, or data.encoding='bytes'."
             ) from None
 
     def _distinct_symbols(self) -> str | bytes:
-        """Returns the distinct symbols of the text, sorted.
+        """Returns the distinct symbols of the text, sorted."""
+        is_utf8 = self.form.encoding == "utf-8"
+        seen = np.zeros(sys.maxunicode + 1 if is_utf8 else 256, bool)
+        if self.form == Form(self.form.encoding):
+            for index in range(len(self.names)):
+                self._see(index, seen)
+        else:
+            for piece in self.symbols():
+                seen[codes_of(piece).astype(np.intp)] = True
+        codes = np.flatnonzero(seen)
+        return "".join(map(chr, codes)) if is_utf8 else bytes(codes.tolist())
+
+    def _see(self, index: int, seen: np.ndarray) -> None:
+        """Marks the symbols of a file that is read as it is.
 
         Known symbols of one byte are deleted from each piece before the rest of it is
         examined, which is far faster than examining it all. Deleting may join the parts
         of a character that another byte kept apart, so not every error shows here.
         """
-        is_utf8 = self.encoding == "utf-8"
+        is_utf8 = self.form.encoding == "utf-8"
         one_byte_codes = 128 if is_utf8 else 256
-        seen = np.zeros(sys.maxunicode + 1 if is_utf8 else 256, bool)
         rest = b""
-        for piece in self.pieces():
-            known = np.flatnonzero(seen[:one_byte_codes]).astype(np.uint8).tobytes()
-            rest += piece.translate(None, known)
-            if is_utf8:
-                symbols, used = codecs.utf_8_decode(rest, "strict", False)
-            else:
-                symbols, used = rest, len(rest)
-            rest = rest[used:]
-            seen[codes_of(symbols).astype(np.intp)] = True
-        codecs.utf_8_decode(rest, "strict", True)
-        codes = np.flatnonzero(seen)
-        return "".join(map(chr, codes)) if is_utf8 else bytes(codes.tolist())
+        try:
+            for piece in self.pieces(index):
+                known = np.flatnonzero(seen[:one_byte_codes]).astype(np.uint8)
+                rest += piece.translate(None, known.tobytes())
+                if is_utf8:
+                    symbols, used = codecs.utf_8_decode(rest, "strict", False)
+                else:
+                    symbols, used = rest, len(rest)
+                rest = rest[used:]
+                seen[codes_of(symbols).astype(np.intp)] = True
+            codecs.utf_8_decode(rest, "strict", True)
+        except UnicodeDecodeError:
+            path = self.folder / self.names[index]
+            for _ in self._decoded(self.pieces(index), path):  # with its offset
+                pass
+            raise self.changed() from None
 
 
-def open_text(path: Path) -> BinaryIO:
-    """Returns a text file opened for reading, without a buffer.
+def open_text(path: Path | str, form: Form) -> Text:
+    """Returns a text: which files it has, and how they are read.
 
     Raises:
       MissingTextError: there is nothing at the path.
-      TextError: it is not a regular file, or cannot be read.
+      TextError: it is not a regular file or a folder of them, or cannot be read.
     """
-    require_text(path)
-    try:
-        return open(path, "rb", buffering=0)
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    if is_many(path):
+        path = Path(path)
+        folder, names, skipped = list_files(path)
+    else:
+        path = text_path(path)
+        require_text(path)
+        folder, names, skipped = path.parent, (path.name,), ""
+        if not form.is_whole:  # nothing comes between files
+            form = form._replace(separator="")
+    stamps = []
+    for name in names:
+        try:
+            stamps.append(_stamp(os.stat(folder / name)))
+        except OSError as error:
+            raise _unreadable(folder / name, error) from None
+    return Text(path, folder, names, tuple(stamps), form, skipped)
 
 
 def is_settled(stamp: Stamp) -> bool:
@@ -179,10 +381,35 @@ def is_settled(stamp: Stamp) -> bool:
     >>> is_settled([1, 0, 0]), is_settled([1, 0, time.time_ns()])
     (True, False)
     """
-    return max(stamp[1:]) < time.time_ns() - _SETTLED_NS
+    return max(stamp[1:3]) < time.time_ns() - _SETTLED_NS
+
+
+def nfc_of(text: str) -> str:
+    """Returns a short text in Unicode's composed form."""
+    return "".join(nfc([text]))
+
+
+def _named(pieces: Iterator[str], place: Path | str) -> Iterator[str]:
+    """Names the place in an error of `nfc`."""
+    try:
+        yield from pieces
+    except ValueError as error:
+        raise TextError(
+            f"{shown(place)} must be text of a language; got {error}. Try "
+            "data.normalize=none."
+        ) from None
+
+
+def _second_end(place: str, end: str) -> TextError:
+    return TextError(
+        f"{place} must be one document; got one with {end!r}, which ends documents. "
+        "Try another data.separator."
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> TextError:
+    if error.errno == errno.ENOENT:
+        return TextError(f"{shown(path)} was removed. Try the same command again.")
     return TextError(f"Cannot read {shown(path)}: {error.strerror or error}")
 
 

@@ -6,7 +6,6 @@ ended, so the recurrent state can be carried from step to step.
 """
 
 import bisect
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +14,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from charjax.errors import TextError
+from charjax.text.documents import ends_in
+from charjax.text.vocab import Vocab
 
 Split = Literal["lanes", "contiguous"]
 
 SMALL = 50  # a text with fewer chunks is small for its batch shape
+_COUNTED = 1 << 20  # characters counted at a time
 _ROUNDING = 1e-6  # far more than the float error of a share, far less than a chunk
 
 
@@ -34,6 +36,7 @@ class Lanes:
       seq_length: T, the characters in a chunk.
       recoded: the model's id for each id of the corpus, where the model has another
         vocabulary than the corpus; None where they are the same.
+      end: the corpus's ids of what ends a document; None without documents.
     """
 
     ids: np.ndarray
@@ -42,6 +45,7 @@ class Lanes:
     batch_size: int
     seq_length: int
     recoded: np.ndarray | None = None
+    end: np.ndarray | None = None
 
     def window(self, start: int, length: int) -> np.ndarray:
         """Returns the characters [start, start + length) of every lane, as ids_BxL.
@@ -72,6 +76,22 @@ class Lanes:
             lane[:] = self.ids[lane_start + start : lane_start + start + length]
         return window_BxL if self.recoded is None else self.recoded[window_BxL]
 
+    def begins(self, start: int, length: int) -> np.ndarray | None:
+        """Returns which characters of a window are read from the zero state.
+
+        Args:
+          start: as for `window`.
+          length: L, likewise.
+
+        Returns:
+          `begins_BxL`, true at the last character of what ends a document (see
+          `charjax.text.documents`); None without documents.
+        """
+        if self.end is None:
+            return None
+        end, firsts = self.end, [lane_start + start for lane_start in self.starts]
+        return np.stack([ends_in(self.ids, end, i, i + length) for i in firsts])
+
 
 class Streams(NamedTuple):
     """The three splits of a corpus."""
@@ -89,6 +109,7 @@ def split_corpus(
     train_frac: float,
     val_frac: float,
     split: Split = "lanes",
+    lengths: tuple[int, int, int] | None = None,
 ) -> Streams:
     """Returns a corpus cut into lanes and chunks, in train, val and test splits.
 
@@ -102,6 +123,7 @@ def split_corpus(
       split: `'lanes'` lays the whole text out as B lanes and splits every lane, so
         validation text is the end of each lane (char-rnn's way); `'contiguous'`
         splits the text into three parts, then lays out lanes within each part.
+      lengths: the characters of the three parts, instead of shares and a split.
 
     Raises:
       TextError: a size or fraction is out of range; or the train split has no chunk, or
@@ -113,10 +135,13 @@ def split_corpus(
     [8, 1, 1]
     """
     _check_arguments(batch_size, seq_length, train_frac, val_frac, split)
-    plan_parts = _plan_lanes if split == "lanes" else _plan_contiguous
+    is_contiguous = split == "contiguous" or lengths is not None
+    plan_parts = _plan_contiguous if is_contiguous else _plan_lanes
+
+    def shares(total: int) -> tuple[int, int, int]:
+        return lengths or _shares(total, train_frac, val_frac)
 
     def plan(batch_size: int, seq_length: int) -> list[_Part]:
-        shares = functools.partial(_shares, train_frac=train_frac, val_frac=val_frac)
         return plan_parts(len(ids), batch_size, seq_length, shares)
 
     def empty_split(batch_size: int, seq_length: int) -> str | None:
@@ -147,6 +172,30 @@ def small_text_warning(streams: Streams) -> str | None:
         f"{streams.train.batch_size} x {streams.train.seq_length} characters; with "
         f"fewer than {SMALL}, a smaller data.batch_size or data.seq_length is better"
     )
+
+
+def bytes_per_character(lanes: Lanes, vocab: Vocab) -> float:
+    """Returns the mean length of a split's characters in UTF-8.
+
+    Args:
+      lanes: the split, which has a chunk.
+      vocab: what its ids mean.
+
+    >>> vocab = Vocab.of("aé")
+    >>> lanes = Lanes(vocab.encode("aéaéé"), (0,), 4, 1, 1)
+    >>> bytes_per_character(lanes, vocab)
+    1.5
+    """
+    size_V = vocab.num_bytes
+    if size_V.max() == 1:
+        return 1.0
+    counts_V = np.zeros(len(vocab), np.int64)
+    length = max(1, _COUNTED // lanes.batch_size)
+    end = lanes.num_chunks * lanes.seq_length
+    for first in range(0, end, length):
+        ids = lanes.window(first, min(length, end - first)).ravel()
+        counts_V += np.bincount(ids, minlength=len(vocab))
+    return float(counts_V @ size_V / counts_V.sum())
 
 
 class _Part(NamedTuple):

@@ -14,6 +14,7 @@ Encoding = Literal["utf-8", "bytes"]
 OnUnknown = Literal["error", "skip"]
 
 _NUM_CODE_POINTS = 0x110000
+_LONGER = (0x80, 0x800, 0x10000)  # the first code points of 2, 3 and 4 bytes
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -96,6 +97,17 @@ class Vocab:
     def dtype(self) -> np.dtype[Any]:
         """The narrowest unsigned type that holds every id."""
         return narrowest_dtype(len(self))
+
+    @property
+    def num_bytes(self) -> np.ndarray:
+        """How many bytes each symbol takes in UTF-8; one for a byte.
+
+        >>> Vocab.of("a\u00e9\u20ac").num_bytes.tolist()
+        [1, 2, 3]
+        """
+        if isinstance(self.symbols, bytes):
+            return np.ones(len(self), np.int64)
+        return 1 + np.searchsorted(_LONGER, self._codes, side="right")
 
     def __len__(self) -> int:
         return len(self.symbols)

@@ -5,10 +5,13 @@ from typing import Any
 
 import jax
 
+from charjax.cells.base import Cell
+from charjax.cells.wrap import starting_anew
 from charjax.config import SHAPE, Config
 from charjax.errors import ConfigError
-from charjax.model import ModelSpec, Noise, Params, Penalties
+from charjax.model import ModelSpec, Noise, Params, Penalties, cell_of
 from charjax.model.noise import check_noise
+from charjax.text.reading import form_of
 from charjax.unroll import Execution
 
 
@@ -22,6 +25,18 @@ def model_spec(config: Config) -> ModelSpec:
       ConfigError: the cell is unknown, or two values do not go together.
     """
     return ModelSpec(**{name: config.model[name] for name in SHAPE})
+
+
+def running_cell(config: Config) -> Cell:
+    """Returns the cell as training runs it: anew at each document, if there are some.
+
+    Args:
+      config: a checked configuration.
+    """
+    spec = model_spec(config)
+    has_documents = bool(form_of(config.data).end)
+    cell = cell_of(spec)
+    return starting_anew(cell, spec.hidden_size) if has_documents else cell
 
 
 def noise(config: Config, params: Params) -> Noise:

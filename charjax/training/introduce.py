@@ -7,11 +7,14 @@ import jax
 
 from charjax import checkpoint, devices, model
 from charjax.text import Corpus, small_text_warning
-from charjax.training.configured import execution
+from charjax.text.reading import form_of
+from charjax.training.configured import execution, running_cell
 from charjax.training.log import Log
 from charjax.training.setup import Plan
 from charjax.training.state import TrainState
 from charjax.unroll import choose
+
+_SHOWN = 8  # files of a text
 
 
 def introduce(
@@ -60,10 +63,15 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     device = devices.choose(config.train.device)
     sharing = f", {plan.mesh.size} of them" if plan.mesh else ""
     yield f"device    {devices.describe(device)}{sharing}, jax {jax.__version__}"
+    form = " in NFC" if corpus.form.normalize == "nfc" else ""
     yield (
-        f"text      {corpus.path}: {len(corpus.ids):,} characters, "
+        f"text      {corpus.path}: {len(corpus.ids):,} characters{form}, "
         f"{len(corpus.vocab)} distinct"
     )
+    for part in corpus.parts[:_SHOWN]:
+        yield f"file      {part.name}: {part.size:,} bytes, sha256 {part.sha256[:16]}"
+    if len(corpus.parts) > _SHOWN:
+        yield f"files     {len(corpus.parts):,} in all"
     splits = ", ".join(
         f"{lanes.num_chunks:,} {name}"
         for name, lanes in zip(plan.streams._fields, plan.streams, strict=True)
@@ -72,6 +80,8 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
         f"chunks    {splits} (of {config.data.batch_size} lanes x "
         f"{config.data.seq_length} characters)"
     )
+    if end := form_of(config.data).end:
+        yield f"documents end with {end!r}, and the state starts anew after each"
     parts = model.num_parameters(state.params)
     counts = ", ".join(f"{part} {size:,}" for part, size in parts.items())
     yield (
@@ -80,7 +90,7 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     )
     optimizer = config.optimizer
     yield f"optimizer {optimizer.name}, highest rate {optimizer.learning_rate:.1e}"
-    kernel = model.cell_of(spec), execution(config), device.platform
+    kernel = running_cell(config), execution(config), device.platform
     if line := choose.announce(*kernel):
         yield f"kernel    {line}"
     yield f"kernel    {choose.describe(*kernel)}"

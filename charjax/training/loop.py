@@ -26,7 +26,7 @@ from charjax.training.saving import RunWriter
 from charjax.training.signals import Stopped, StopRequest
 from charjax.training.state import saved_parts
 from charjax.training.watch import Clock
-from charjax.units import bits, duration
+from charjax.units import duration, in_bits
 
 
 class Loop:
@@ -132,8 +132,8 @@ class Loop:
             "val",
             self.step,
             loss=loss,
-            bits=bits(loss),
-            of=self._validates_on(),
+            **in_bits(loss, self.plan.bytes_per_character[self.plan.validates_on]),
+            of=self.plan.validates_on,
             seconds=self.clock.seconds(),
             sample=text,
         )
@@ -150,9 +150,6 @@ class Loop:
             averages = averages.replace(first=jnp.int32(self.step))
             self.state = self.state.replace(averages=averages)
             self.log.note(f"step {self.step:,}: the weights are averaged from here on")
-
-    def _validates_on(self) -> str:
-        return "val" if self.plan.streams.val.num_chunks else "train"
 
     def _is_out_of_patience(self) -> bool:
         patience, losses = self.config.train.patience, [v[1] for v in self.progress.val]
@@ -177,7 +174,8 @@ class Loop:
                     )
             except Stopped:
                 self._save_and_stop()
-            self._emit("test", self.step, loss=loss, bits=bits(loss), of="test")
+            size = self.plan.bytes_per_character["test"]
+            self._emit("test", self.step, loss=loss, **in_bits(loss, size), of="test")
             test_loss = loss
         seconds = self.clock.seconds()
         self.log.note(f"finished  {self.step:,} steps in {duration(seconds)}")
@@ -221,7 +219,7 @@ class Loop:
             step=self.step,
             epoch=self.step / self.plan.steps_per_epoch,
             loss=loss,
-            loss_of=self._validates_on(),
+            loss_of=self.plan.validates_on,
             config=self.config.to_dict(),
             progress=dataclasses.asdict(self.progress),
             tolerant=tolerant,

@@ -9,15 +9,18 @@ import numpy as np
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
-from charjax.predict import evaluate, sample
+from charjax.predict import documents, evaluate, sample
+from charjax.text.reading import form_of
 from charjax.training import watch
 from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean
 from charjax.training.setup import Plan
 from charjax.training.step import DispatchMetrics
-from charjax.units import bits
+from charjax.units import in_bits
 
 Emit = Callable[..., None]
+
+_SHOWN = 8  # documents of a sample, where the text has some
 
 
 class Dispatch(NamedTuple):
@@ -103,7 +106,7 @@ class StepReader:
             "train",
             step,
             loss=loss,
-            bits=bits(loss),
+            **in_bits(loss, self._plan.bytes_per_character["train"]),
             grad_norm=grad_norm,
             grad_to_param=grad_to_param,
             learning_rate=self._rate(step),
@@ -142,12 +145,18 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         loss = evaluate(params, val, execution=execution(config), mesh=mesh)
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
-    text = sample(
-        gather(params, plan.mesh),
-        config.sample.prime,
-        config.sample.temperature,
-        length=config.sample.length,
-        seed=config.train.seed,
-        execution=execution(config),
-    )
-    return loss, text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    params = gather(params, plan.mesh)
+    prime, temperature = config.sample.prime, config.sample.temperature
+    options = {
+        "length": config.sample.length,
+        "seed": config.train.seed,
+        "execution": execution(config),
+    }
+    if end := form_of(config.data).end:  # a model goes on to no other document
+        texts = documents(params, end, _SHOWN, temperature, prime=prime, **options)
+        return loss, "\n".join(map(_as_text, texts))[: config.sample.length]
+    return loss, _as_text(sample(params, prime, temperature, **options))
+
+
+def _as_text(text: str | bytes) -> str:
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text

@@ -26,6 +26,8 @@ class Progress:
       seconds: time spent on the run by all its processes.
       validated_step: the step of the last validation, -1 before the first.
       text_sha256: of the text; empty in checkpoints of older versions.
+      text_files: name, bytes and sha256 of each of its first files.
+      bytes_per_character: of the split that `val` is of; 0 if not known.
     """
 
     train: list[list[float]] = dataclasses.field(default_factory=list)
@@ -36,6 +38,8 @@ class Progress:
     seconds: float = 0.0
     validated_step: int = -1
     text_sha256: str = ""
+    text_files: list[list[Any]] = dataclasses.field(default_factory=list)
+    bytes_per_character: float = 0.0
 
     def add(self, loss: float) -> None:
         """Adds the loss of one step."""
@@ -62,7 +66,8 @@ def read_progress(checkpoint: Path, saved: dict[str, Any]) -> Progress:
     """
     defaults = dataclasses.asdict(Progress())
     fields = defaults | saved
-    numbers = [value for name, value in fields.items() if name != "text_sha256"]
+    texts = ("text_sha256", "text_files")
+    numbers = [value for name, value in fields.items() if name not in texts]
     is_sound = (
         list(map(type, fields.values())) == list(map(type, defaults.values()))
         and all(type(leaf) in (int, float) for leaf in jax.tree.leaves(numbers))

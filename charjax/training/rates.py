@@ -81,6 +81,7 @@ def find_rate(
     full.sample.prime = ""
     with jax.default_device(devices.choose(full.train.device)):
         full = warm.resolve(full.lock(), say)
+        full = setup.keep_text(full, say)
         corpus = setup.open_text(full, say)
         growth = (highest / lowest) ** (1 / (num_steps - 1))
         start = setup.begin(

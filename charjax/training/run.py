@@ -10,9 +10,9 @@ import jax
 from charjax import cells, checkpoint, devices
 from charjax.config import Config, check_config
 from charjax.errors import CheckpointError
-from charjax.model import Params, cell_of
+from charjax.model import Params
 from charjax.training import folder, identity, setup, warm
-from charjax.training.configured import execution, model_spec
+from charjax.training.configured import execution, running_cell
 from charjax.training.folder import Record, read_json_lines
 from charjax.training.log import Log
 from charjax.training.loop import Loop
@@ -94,8 +94,10 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
 def _train(config: Config, log: Log, stop: StopRequest) -> Run:
     with stop.at_once("stopped while starting"):
         config = with_rate(warm.resolve(config, log.note))
-        cell = cell_of(model_spec(config))
-        choose.check(cell, execution(config), devices.current_platform())
+        choose.check(
+            running_cell(config), execution(config), devices.current_platform()
+        )
+        config = setup.keep_text(config, log.note)
         corpus = setup.open_text(config, log.note)
         path = identity.path_of(config)
     with owned(path, log.note) as is_ours:

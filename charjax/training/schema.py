@@ -71,6 +71,8 @@ _LOSS = {
     "epoch": _SIZE,
     "loss": _NUMBER,
     "bits": _NUMBER,
+    # Only where a character is not one byte.
+    "bits_per_byte": _NUMBER._replace(is_required=False),
 }
 _RECORDS = {
     "train": _LOSS

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,17 @@ from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
 from charjax.parallel import make_mesh
-from charjax.text import Corpus, Streams, find, open_corpus, split_corpus
+from charjax.text import (
+    Corpus,
+    Streams,
+    documents,
+    find,
+    locate,
+    open_corpus,
+    split_corpus,
+)
+from charjax.text.reading import form_of
+from charjax.text.streams import bytes_per_character
 from charjax.text.vocab import Vocab
 from charjax.training import averages
 from charjax.training.averages import Averaging
@@ -27,7 +38,9 @@ from charjax.training.progress import Progress, read_progress
 from charjax.training.state import TrainState, create_state, restore_state, spread
 from charjax.training.step import Advance, make_advance, make_train_step
 from charjax.training.warm import warm_params
-from charjax.units import Say
+from charjax.units import Say, silent
+
+_LISTED = 1000  # files of a text that a checkpoint lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +59,7 @@ class Plan:
       averaging: which average of the weights is kept, None for none.
       mesh: the devices that share the lanes, None for one.
       advance: the jitted training steps.
+      bytes_per_character: of each split that has a chunk, in UTF-8.
     """
 
     config: Config
@@ -59,6 +73,12 @@ class Plan:
     averaging: Averaging | None
     mesh: Mesh | None
     advance: Advance
+    bytes_per_character: dict[str, float]
+
+    @property
+    def validates_on(self) -> str:
+        """The split whose loss is measured: `'val'`, or `'train'` without one."""
+        return "val" if self.streams.val.num_chunks else "train"
 
     def next_count(self, step: int) -> int:
         """Returns how many steps the dispatch that begins at `step` takes.
@@ -77,17 +97,22 @@ class Plan:
         boundary = min(step - step % size + size for size in grid)
         return min(boundary, self.total_steps) - step
 
-    def window(self, step: int, count: int) -> np.ndarray:
+    def window(self, step: int, count: int) -> Any:
         """Returns the characters that `count` steps from `step` on read.
 
-        Padded to the length of the longest dispatch, so that all share one compilation.
+        Where the text has documents it is a pair, with where they begin. Padded to the
+        length of the longest dispatch, so that all share one compilation.
         """
         train = self.streams.train
         epoch, chunk = divmod(step, self.steps_per_epoch)
         start = chunk * train.seq_length + self._offset(epoch)
-        ids_BxL = train.window(start, count * train.seq_length + 1)
-        longest = self.max_count * train.seq_length + 1
-        return np.pad(ids_BxL, ((0, 0), (0, longest - ids_BxL.shape[1])))
+        length = count * train.seq_length + 1
+        padding = (0, 0), (0, (self.max_count - count) * train.seq_length)
+        ids_BxL = np.pad(train.window(start, length), padding)
+        begins_BxL = train.begins(start, length)
+        if begins_BxL is None:
+            return ids_BxL
+        return ids_BxL, np.pad(begins_BxL, padding)
 
     def _offset(self, epoch: int) -> int:
         train = self.streams.train
@@ -110,10 +135,30 @@ class Start(NamedTuple):
     progress: Progress
 
 
-def open_text(config: Config, say: Say) -> Corpus:
-    """Returns the encoded text that a configuration names."""
-    folder = find(config.data.name, config.data.dir, say=say)
-    return open_corpus(folder, config.data.encoding, say=say)
+def keep_text(config: Config, say: Say) -> Config:
+    """Returns a configuration whose text is there to be read, now and later.
+
+    A named data set is prepared; standard input is kept, and named in its place.
+    """
+    path = find(config.data.name, config.data.dir, say=say)
+    if config.data.dir or config.data.name != "-":
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.name = path.name
+    return config.lock()
+
+
+def open_text(config: Config, say: Say = silent) -> Corpus:
+    """Returns the encoded text that a configuration names; prepares no data set."""
+    data = config.data
+    return open_corpus(
+        locate(data.name, data.dir),
+        data.encoding,
+        normalize=data.normalize,
+        field=data.field,
+        separator=data.separator,
+        say=say,
+    )
 
 
 def begin(
@@ -129,7 +174,7 @@ def begin(
     params = first_params(config, corpus.vocab)
     check_prime(config, params.vocab)
     plan = make_plan(config, corpus, params, schedule)
-    progress = Progress(text_sha256=corpus.sha256)
+    progress = Progress(**_about(plan, corpus))
     return Start(plan, spread(first_state(plan, params), plan.mesh), progress)
 
 
@@ -147,8 +192,17 @@ def resume(config: Config, corpus: Corpus, saved: Verified) -> Start:
     plan = make_plan(config, corpus, params)
     state = restore_state(saved, jax.eval_shape(lambda: first_state(plan, params)))
     progress = read_progress(saved.path, saved.manifest.progress)
-    progress.text_sha256 = corpus.sha256
+    progress = replace(progress, **_about(plan, corpus))
     return Start(plan, spread(state, plan.mesh), progress)
+
+
+def _about(plan: Plan, corpus: Corpus) -> dict[str, Any]:
+    """Returns what a checkpoint says of the text."""
+    return {
+        "text_sha256": corpus.sha256,
+        "text_files": [list(part) for part in corpus.parts[:_LISTED]],
+        "bytes_per_character": plan.bytes_per_character[plan.validates_on],
+    }
 
 
 def first_params(config: Config, text_vocab: Vocab) -> Params:
@@ -194,18 +248,24 @@ def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
       TextError: the text is too short for the batch shape.
     """
     data = config.data
+    ids, lengths = corpus.ids, None
+    end = documents.end_ids(corpus.vocab, form_of(data).end)
+    if end is not None and data.by_document:
+        shares = data.document_seed, data.train_frac, data.val_frac
+        ids, lengths = documents.shuffled(ids, end, *shares)
     streams = split_corpus(
-        corpus.ids,
+        ids,
         batch_size=data.batch_size,
         seq_length=data.seq_length,
         train_frac=data.train_frac,
         val_frac=data.val_frac,
         split=data.split,
+        lengths=lengths,
     )
-    if vocab == corpus.vocab:
-        return streams
-    recoded = vocab.encode(corpus.vocab.symbols)
-    return Streams(*(dataclasses.replace(s, recoded=recoded) for s in streams))
+    recoded = None
+    if vocab != corpus.vocab:
+        recoded = vocab.encode(corpus.vocab.symbols)
+    return Streams(*(replace(s, recoded=recoded, end=end) for s in streams))
 
 
 def make_plan(
@@ -273,6 +333,11 @@ def make_plan(
         advance=make_advance(
             train_step, seq_length=data.seq_length, max_count=max_count
         ),
+        bytes_per_character={
+            name: bytes_per_character(lanes, params.vocab)
+            for name, lanes in zip(streams._fields, streams, strict=True)
+            if lanes.num_chunks
+        },
     )
 
 

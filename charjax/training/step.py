@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from charjax import parallel
 from charjax.cells.base import Carry
+from charjax.cells.wrap import select_lanes
 from charjax.devices import current_platform, training_options
 from charjax.model import Noise, Params, Penalties, chunk_loss, initial_carry
 from charjax.training.averages import Averaging
@@ -44,7 +45,7 @@ class DispatchMetrics(NamedTuple):
     param_norm: jax.Array
 
 
-TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
+TrainStep = Callable[..., tuple[TrainState, Metrics]]
 Advance = Callable[[TrainState, Any, Any], tuple[TrainState, DispatchMetrics]]
 
 
@@ -59,11 +60,12 @@ def make_train_step(
     execution: Execution | None = None,
     mesh: Mesh | None = None,
 ) -> TrainStep:
-    """Returns `train_step(state, ids_BxL) -> (state, metrics)`, a pure function.
+    """Returns `train_step(state, ids_BxL, begins_BxT=None) -> (state, metrics)`.
 
     One step is truncated back-propagation through time on a chunk of T = L - 1
     characters: the input is `ids[:, :-1]`, the target `ids[:, 1:]`, the first carry is
-    that of the step before.
+    that of the step before, and zero before an input where `begins` is true. The
+    function is pure.
 
     Args:
       optimizer: what turns gradients into updates.
@@ -98,13 +100,13 @@ def make_train_step(
     """
 
     def read_share(
-        params: Any, x_TxB: jax.Array, y_TxB: jax.Array, lanes_B: jax.Array,
-        carry: Carry, key: jax.Array,
+        params: Any, x_TxB: jax.Array, y_TxB: jax.Array, begins_TxB: Any,
+        lanes_B: jax.Array, carry: Carry, key: jax.Array,
     ) -> tuple[jax.Array, Any, Carry]:  # fmt: skip
         def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
             read = chunk_loss(
-                params, x_TxB, y_TxB, carry, noise=noise, key=key,
-                penalties=penalties, execution=execution, lanes_B=lanes_B,
+                params, x_TxB, y_TxB, carry, begins_TxB=begins_TxB, noise=noise,
+                key=key, penalties=penalties, execution=execution, lanes_B=lanes_B,
             )  # fmt: skip
             return read.objective, (read.nats, read.carry)
 
@@ -116,11 +118,13 @@ def make_train_step(
     read = parallel.on_shares(
         read_share,
         mesh,
-        in_specs=(whole, time_by_lanes, time_by_lanes, lanes, lanes, whole),
+        in_specs=(whole, *3 * (time_by_lanes,), lanes, lanes, whole),
         out_specs=(whole, whole, lanes),
     )
 
-    def train_step(state: TrainState, ids_BxL: jax.Array) -> tuple[TrainState, Metrics]:
+    def train_step(
+        state: TrainState, ids_BxL: jax.Array, begins_BxT: jax.Array | None = None
+    ) -> tuple[TrainState, Metrics]:
         ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
         x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
         key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
@@ -129,10 +133,13 @@ def make_train_step(
         if steps_per_epoch:
             is_reset_B |= state.step % steps_per_epoch == 0
         zero = initial_carry(state.params, x_TxB.shape[1])
-        carry = jax.tree.map(partial(_select_lanes, is_reset_B), zero, state.carry)
+        carry = jax.tree.map(partial(select_lanes, is_reset_B), zero, state.carry)
+        begins_TxB = None if begins_BxT is None else jnp.asarray(begins_BxT).T
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
-        loss, grads, carry = read(weights, x_TxB, y_TxB, lanes_B, carry, key)
+        loss, grads, carry = read(
+            weights, x_TxB, y_TxB, begins_TxB, lanes_B, carry, key
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
         params: Any = optax.apply_updates(weights, updates)
         averages = state.averages
@@ -164,18 +171,28 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
 
     Returns:
       The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
-      and the last target, of any unsigned integer type.
+      and the last target, of any unsigned integer type. Where the text has documents it
+      is a pair of that and `starts_Bx(K*T+1)`.
     """
 
     def advance(
-        state: TrainState, window_BxL: jax.Array, count: jax.Array
+        state: TrainState, window: Any, count: jax.Array
     ) -> tuple[TrainState, DispatchMetrics]:
+        ids_BxL, begins_BxL = window if isinstance(window, tuple) else (window, None)
+
         def body(i: jax.Array, loop: Any) -> Any:
             state, loss_K, norm_K = loop
             chunk = jax.lax.dynamic_slice_in_dim(
-                window_BxL, i * seq_length, seq_length + 1, axis=1
+                ids_BxL, i * seq_length, seq_length + 1, axis=1
             )
-            state, metrics = train_step(state, chunk)
+            begins = ()
+            if begins_BxL is not None:
+                begins = (
+                    jax.lax.dynamic_slice_in_dim(
+                        begins_BxL, i * seq_length, seq_length, axis=1
+                    ),
+                )
+            state, metrics = train_step(state, chunk, *begins)
             return (
                 state,
                 loss_K.at[i].set(metrics.loss),
@@ -191,9 +208,3 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
     return jax.jit(
         advance, donate_argnums=0, compiler_options=training_options(current_platform())
     )
-
-
-def _select_lanes(is_first_B: jax.Array, first: jax.Array, other: jax.Array) -> Any:
-    """Returns `first` in the lanes where the mask is true, `other` elsewhere."""
-    shape = is_first_B.shape + (1,) * (first.ndim - 1)
-    return jnp.where(is_first_B.reshape(shape), first, other)

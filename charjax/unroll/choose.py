@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from charjax.cells.base import Carry, Cell, CellParams
-from charjax.cells.wrap import has_zoneout
+from charjax.cells.wrap import has_zoneout, starts_anew
 from charjax.errors import ConfigError
 from charjax.unroll import native
 from charjax.unroll.execution import Execution
@@ -153,6 +153,8 @@ def _find(
         return None, f"no compiled kernel for {platform}"
     if has_zoneout(cell):
         return None, "no compiled kernel has zoneout"
+    if starts_anew(cell):
+        return None, "no compiled kernel starts anew at each document"
     kernel = unroll_kernel(cell, platform, execution.precision)
     if kernel is None:
         return None, f"no compiled kernel for this cell in {execution.precision}"

@@ -43,7 +43,7 @@ def test_an_unchanged_text_is_encoded_once(folder, said):
 
 def test_an_unchanged_old_text_is_not_read_again(folder, settled, monkeypatch):
     open_corpus(folder)
-    monkeypatch.setattr(reading.TextFile, "pieces", lambda self: pytest.fail("read"))
+    monkeypatch.setattr(reading.Text, "pieces", lambda self: pytest.fail("read"))
     assert open_corpus(folder).vocab.decode(open_corpus(folder).ids) == STORY
 
 
@@ -54,7 +54,7 @@ def test_a_touched_text_is_compared_not_encoded(folder, settled, said, monkeypat
     open_corpus(folder, say=said.append)
     assert said == []
     assert inodes(folder)["input.utf-8.ids"] == before["input.utf-8.ids"]
-    monkeypatch.setattr(reading.TextFile, "pieces", lambda self: pytest.fail("read"))
+    monkeypatch.setattr(reading.Text, "pieces", lambda self: pytest.fail("read"))
     open_corpus(folder)
 
 

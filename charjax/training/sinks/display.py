@@ -11,9 +11,9 @@ from rich.text import Text
 
 from charjax.training.folder import Record
 from charjax.training.sinks.console import OutputClosedError, output_closes
-from charjax.training.sinks.lines import as_lines, indented
+from charjax.training.sinks.lines import as_lines, in_bits, indented
 from charjax.training.sinks.records import Sink
-from charjax.units import bits, duration, printable
+from charjax.units import duration, printable
 
 _SMOOTHING = 0.1  # weight of the newest speed in the one shown
 
@@ -136,5 +136,4 @@ class _Display:
 
 
 def _loss(r: Record) -> str:
-    in_bits = f"{bits(r['loss']):.3f} bits/char"
-    return f"{r['loss']:.4f} nats  {in_bits}  at epoch {r['epoch']:.2f}"
+    return f"{r['loss']:.4f} nats  {in_bits(r)}  at epoch {r['epoch']:.2f}"

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 
 from charjax.training.folder import Record
-from charjax.units import duration, printable
+from charjax.units import bits, duration, printable
 
 
 def as_lines(record: Record, encoding: str | None) -> str:
@@ -23,6 +23,12 @@ def indented(text: str) -> str:
     return "\n".join("    | " + line for line in text.expandtabs(4).split("\n"))
 
 
+def in_bits(r: Record) -> str:
+    """Returns the loss of a record in bits."""
+    per_byte = f"  {r['bits_per_byte']:.3f} bits/byte" if "bits_per_byte" in r else ""
+    return f"{bits(r['loss']):.3f} bits/char{per_byte}"
+
+
 def _begin_line(r: Record) -> str:
     steps, per_epoch = r["total_steps"], r["steps_per_epoch"]
     return f"run       {r['path']}: {steps:,} steps, {per_epoch:,} an epoch"
@@ -35,17 +41,14 @@ def _train_line(r: Record) -> str:
         speed = f"  {r['chars_per_second']:,.0f} chars/s  {left} left"
     return (
         f"epoch {r['epoch']:6.2f}  step {r['step']:>6}  loss {r['loss']:.4f}  "
-        f"{r['bits']:.3f} bits/char  grad/param {r['grad_to_param']:.1e}  "
+        f"{in_bits(r)}  grad/param {r['grad_to_param']:.1e}  "
         f"rate {r['learning_rate']:.1e}{speed}"
     )
 
 
 def _split_line(r: Record) -> str:
     name = {"val": "validation", "train": "training", "test": "test"}[r["of"]]
-    line = (
-        f"epoch {r['epoch']:6.2f}  {name} loss {r['loss']:.4f}  "
-        f"{r['bits']:.3f} bits/char"
-    )
+    line = f"epoch {r['epoch']:6.2f}  {name} loss {r['loss']:.4f}  {in_bits(r)}"
     if sample := r.get("sample"):
         line += "\n" + indented(sample)
     return line

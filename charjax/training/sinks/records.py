@@ -6,6 +6,7 @@ one. Records of all kinds but those marked * have `step` and `epoch`.
     begin     training starts: path, config, total_steps, steps_per_epoch, best
     progress  after each dispatch: loss, chars_per_second, seconds_left
     train     means since the last one: as progress, bits, grad_norm, learning_rate, ...
+              (here and below also bits_per_byte, where a character is not one byte)
     val       a validation: loss, bits, of (the split), sample
     test      the best checkpoint on the test split: loss, bits, of
     saved     a checkpoint: path, loss (None where it was not measured), best (the path

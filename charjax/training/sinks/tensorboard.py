@@ -84,6 +84,8 @@ def _summary(record: Record) -> Any:
     """Returns a record of losses as TensorBoard stores it."""
     kind = record["kind"]
     scalars = {f"nats/{kind}": record["loss"], f"bits/{kind}": record["bits"]}
+    if "bits_per_byte" in record:
+        scalars[f"bits_per_byte/{kind}"] = record["bits_per_byte"]
     if kind == "train":
         for name in ("learning_rate", "grad_norm", "chars_per_second"):
             scalars[name] = record[name]
