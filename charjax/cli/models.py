@@ -11,7 +11,7 @@ from charjax.devices import current_platform, keep_compilations
 from charjax.errors import MissingTextError, TextError
 from charjax.model import Params, cell_of
 from charjax.predict import Dynamic
-from charjax.text.reading import Form, form_of
+from charjax.text.form import Form, form_of
 from charjax.unroll import Execution, choose
 
 

@@ -70,8 +70,9 @@ def inspect(args: argparse.Namespace) -> None:
 
 def _print_text(manifest: Manifest) -> None:
     """Prints the files that the text was read from; older versions name none."""
-    files = manifest.progress.get("text_files", [])
-    for number, file in enumerate(files[:_SHOWN] if isinstance(files, list) else []):
+    files = manifest.progress.get("text_files")
+    files = files if isinstance(files, list) else []
+    for number, file in enumerate(files[:_SHOWN]):
         match file:
             case [str(name), int(size), str(sha256)]:
                 head = "" if number else "text"

@@ -20,8 +20,8 @@ from charjax.model import Params
 from charjax.predict.mixture import mixed
 from charjax.predict.scoring import score_of
 from charjax.text.documents import bounds_of
+from charjax.text.form import nfc_of
 from charjax.text.novelty import novel_share
-from charjax.text.reading import nfc_of
 
 
 def score(args: argparse.Namespace) -> None:

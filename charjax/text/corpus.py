@@ -19,7 +19,8 @@ from charjax.storage.files import sweep
 from charjax.storage.locks import locked
 from charjax.text import encoded
 from charjax.text.encoded import Header
-from charjax.text.reading import Form, Part, Text, open_text
+from charjax.text.form import Form
+from charjax.text.reading import Part, Text, open_text
 from charjax.text.vocab import Encoding, Vocab
 from charjax.units import Say, shown, silent
 

@@ -28,7 +28,8 @@ from charjax.errors import TextError
 from charjax.storage.cache import cache_folder
 from charjax.storage.files import kind_of, replacing
 from charjax.text.datasets import TEXT_NAME
-from charjax.text.reading import PIECE_BYTES, Form, Part, Stamp, Text, is_settled
+from charjax.text.form import Form
+from charjax.text.reading import PIECE_BYTES, Part, Stamp, Text, is_settled
 from charjax.text.vocab import Vocab
 from charjax.units import shown
 

@@ -7,25 +7,24 @@ import os
 import stat as modes
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from charjax.errors import TextError
 from charjax.text.finding import is_many, require_text, text_path
+from charjax.text.form import Form
 from charjax.text.jsonlines import strings
 from charjax.text.listing import list_files
 from charjax.text.normal import nfc
 from charjax.text.unpacking import Raw, unpacked
-from charjax.text.vocab import Encoding, Vocab, codes_of
+from charjax.text.vocab import Vocab, codes_of
 from charjax.units import shown
 
 PIECE_BYTES = 1 << 19
-FILE = "file"  # the separator that means that each file or line is a document
-RECORD = "\x1e"  # U+001E, the record separator of ASCII, which then ends each
 
 # Flags that an operating system lacks are left out.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -33,43 +32,6 @@ _SETTLED_NS = 2_000_000_000
 
 Stamp = list[int]  # size and times of a file, which change when the file does
 OnRead = Callable[[int, bytes], object]
-
-
-class Form(NamedTuple):
-    """How the characters of a text come from its files.
-
-    Attributes:
-      encoding: `'utf-8'` for code points, `'bytes'` for byte values.
-      normalize: `'nfc'` for Unicode's composed form, `'none'` for what is there.
-      field: of JSON lines, the field that is read; empty for other files.
-      separator: what ends a document, such as a newline; `'file'`: each file is one,
-        and each line of JSON lines, ended by U+001E; empty where there are none.
-    """
-
-    encoding: Encoding = "utf-8"
-    normalize: str = "none"
-    field: str = ""
-    separator: str = ""
-
-    @property
-    def end(self) -> str:
-        """What ends each document; empty where there are none."""
-        if self.separator == FILE or (self.field and not self.separator):
-            return RECORD
-        return nfc_of(self.separator) if self.normalize == "nfc" else self.separator
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether a file or line is one document, so that it must not have two."""
-        return bool(self.field) or self.separator == FILE
-
-
-def form_of(data: Mapping[str, Any]) -> Form:
-    """Returns how a text is read, by the fields `data` of a configuration.
-
-    Fields that are missing, as in those of older versions, have their defaults.
-    """
-    return Form(**{name: data[name] for name in Form._fields if name in data})
 
 
 class Part(NamedTuple):
@@ -382,11 +344,6 @@ def is_settled(stamp: Stamp) -> bool:
     (True, False)
     """
     return max(stamp[1:3]) < time.time_ns() - _SETTLED_NS
-
-
-def nfc_of(text: str) -> str:
-    """Returns a short text in Unicode's composed form."""
-    return "".join(nfc([text]))
 
 
 def _named(pieces: Iterator[str], place: Path | str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from charjax.config import SHAPE, Config
 from charjax.errors import ConfigError
 from charjax.model import ModelSpec, Noise, Params, Penalties, cell_of
 from charjax.model.noise import check_noise
-from charjax.text.reading import form_of
+from charjax.text.form import form_of
 from charjax.unroll import Execution
 
 

@@ -7,7 +7,7 @@ import jax
 
 from charjax import checkpoint, devices, model
 from charjax.text import Corpus, small_text_warning
-from charjax.text.reading import form_of
+from charjax.text.form import form_of
 from charjax.training.configured import execution, running_cell
 from charjax.training.log import Log
 from charjax.training.setup import Plan

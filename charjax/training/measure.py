@@ -10,7 +10,7 @@ from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
 from charjax.predict import documents, evaluate, sample
-from charjax.text.reading import form_of
+from charjax.text.form import form_of
 from charjax.training import watch
 from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean

@@ -27,7 +27,7 @@ from charjax.text import (
     open_corpus,
     split_corpus,
 )
-from charjax.text.reading import form_of
+from charjax.text.form import form_of
 from charjax.text.streams import bytes_per_character
 from charjax.text.vocab import Vocab
 from charjax.training import averages

@@ -21,7 +21,8 @@ def test_score_prints_what_the_library_says(cv, run, tmp_path):
     assert f"{score.nats:.4f}" in out
     assert f"{score.bits:.4f}" in out
     assert f"{score.perplexity:.4f}" in out
-    assert len(out.splitlines()) == 4
+    assert f"bits/byte        {score.bits:.4f}" in out
+    assert len(out.splitlines()) == 5
 
 
 def rows_of(out):
