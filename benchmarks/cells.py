@@ -82,9 +82,7 @@ def cells(quick: bool) -> Iterator[Row]:
                 runs = [_train(recipe, fields, steps, seed) for seed in seeds]
                 losses = [run["best"] for run in runs]
                 row[f"loss, {budget} s"] = f"{statistics.mean(losses):.4f}"
-                row[f"each seed, {budget} s"] = ", ".join(
-                    f"{loss:.4f}" for loss in losses
-                )
+                row[f"seeds, {budget} s"] = ", ".join(f"{x:.4f}" for x in losses)
             row["dynamic"] = f"{statistics.mean(run['dynamic'] for run in runs):.4f}"
             row["trained chars/s"] = f"{speed['trained']:,.0f}"
             row["drawn chars/s"] = f"{speed['drawn']:,.0f}"
