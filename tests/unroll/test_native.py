@@ -280,7 +280,8 @@ def test_large_products_in_bfloat16_and_gradients_are_those_of_rounded_factors(
 def test_drawing_equals_the_loop_in_its_characters_logits_and_state(
     fields, texts, precision
 ):
-    params = models.make(**fields)
+    # Smaller weights, since large ones make differences in rounding grow at each step.
+    params = jax.tree.map(lambda w: w / 3, models.make(**fields))
     execution = Execution(precision=precision)
     predictor = ModelPredictor(params, execution)
     state, _ = read_text(predictor, params.vocab.encode("badge"))

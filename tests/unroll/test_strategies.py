@@ -146,14 +146,19 @@ def test_a_strategy_that_cannot_run_the_cell_is_refused():
 
 
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_program_traced_on_a_cpu_lowers_for_other_platforms(cell, platform):
+def test_a_program_traced_on_a_cpu_lowers_for_other_platforms(
+    cell, precision, platform
+):
     params = make(cell=cell, hidden_size=8)
+    execution = Execution(precision=precision)
 
     def loss(params, ids_BxT):
-        return charjax.loss(params, ids_BxT[:, :-1], ids_BxT[:, 1:])[0]
+        x_BxT, y_BxT = ids_BxT[:, :-1], ids_BxT[:, 1:]
+        return charjax.loss(params, x_BxT, y_BxT, execution=execution)[0]
 
-    traced = jax.jit(jax.grad(loss)).trace(params, jnp.zeros((2, 5), jnp.int32))
+    traced = jax.jit(jax.grad(loss)).trace(params, jnp.zeros((40, 5), jnp.int32))
     text = traced.lower(lowering_platforms=(platform,)).as_text()
     assert "custom_call" not in text
 

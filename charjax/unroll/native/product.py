@@ -39,7 +39,7 @@ def _backward(
     saved: tuple[jax.Array, jax.Array], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, w = saved
-    return _on_rows(dy, w, w_transposed=True), weight_gradient(x, dy)
+    return _on_rows(dy, w, b_transposed=True), weight_gradient(x, dy)
 
 
 matmul.defvjp(_forward, _backward)
@@ -48,11 +48,11 @@ matmul.defvjp(_forward, _backward)
 def weight_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
     """Returns `sum x^T dy` over all leading axes, as `matmul` multiplies."""
     x, dy = (a.reshape(-1, a.shape[-1]) for a in (x, dy))
-    return _product(x, dy, x_transposed=True)
+    return _product(x, dy, a_transposed=True)
 
 
-def _on_rows(x: jax.Array, w: jax.Array, *, w_transposed: bool = False) -> jax.Array:
-    y = _product(x.reshape(-1, x.shape[-1]), w, w_transposed=w_transposed)
+def _on_rows(x: jax.Array, w: jax.Array, *, b_transposed: bool = False) -> jax.Array:
+    y = _product(x.reshape(-1, x.shape[-1]), w, b_transposed=b_transposed)
     return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
@@ -60,19 +60,19 @@ def _product(
     a: jax.Array,
     b: jax.Array,
     *,
-    x_transposed: bool = False,
-    w_transposed: bool = False,
+    a_transposed: bool = False,
+    b_transposed: bool = False,
 ) -> jax.Array:
     """Returns the product of two matrices or their transposes."""
-    rows = a.shape[1 if x_transposed else 0]
-    depth, columns = b.shape[::-1] if w_transposed else b.shape
+    rows = a.shape[1 if a_transposed else 0]
+    depth, columns = b.shape[::-1] if b_transposed else b.shape
     shapes = (rows, columns), (packed_size(depth, columns, "bfloat16"),)
     call = jax.ffi.ffi_call(
         "charjax_product",
         [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes],
         vmap_method="sequential",
     )
-    return call(a, b, a_transposed=x_transposed, b_transposed=w_transposed)[0]
+    return call(a, b, a_transposed=a_transposed, b_transposed=b_transposed)[0]
 
 
 def packed_size(depth: int, columns: int, precision: str) -> int:
