@@ -65,7 +65,8 @@ def _standing(sweep: Sweep, trial: Trial) -> Standing:
     if is_held(path / LOCK):
         state = "running"
     elif folder.is_finished(path):
-        state = "finished"
+        state = "finished"  # perhaps before its last rung, by patience or max_steps
+        at_rungs += (loss,) * (len(sweep.rungs) - len(at_rungs))
     elif (path / _ERROR).exists():
         state, loss = "failed", math.inf
         at_rungs = (math.inf,) * len(sweep.rungs)
