@@ -76,7 +76,7 @@ class RecurrentStack(nn.Module):
             z_TxBxGH,
             carry,
             self.noise,
-            split_key(self.noise, key, jnp.arange(batch_size)),
+            split_key(self.noise, key),
             self.execution,
         )
         return jnp.swapaxes(h_TxBxH, 0, 1), carry

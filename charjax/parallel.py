@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
+from charjax.cells.wrap import Share
 from charjax.errors import ConfigError
 
 _AXIS = "lanes"
@@ -81,6 +82,18 @@ def on_shares(
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
+
+
+def share(num_lanes: int, mesh: Mesh | None) -> Share | None:
+    """Returns which lanes this device reads, for a function that `on_shares` runs.
+
+    Args:
+      num_lanes: how many.
+      mesh: the devices; None for one, which reads all.
+    """
+    if mesh is None:
+        return None
+    return Share(jax.lax.axis_index(_AXIS) * num_lanes, mesh.size * num_lanes)
 
 
 def mean(tree: Any, mesh: Mesh | None) -> Any:

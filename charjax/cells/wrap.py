@@ -82,8 +82,24 @@ def has_zoneout(cell: Cell) -> bool:
     return isinstance(cell.step, partial) and cell.step.func is _step
 
 
+class Share(NamedTuple):
+    """Which texts of a batch are read here, where others are read elsewhere.
+
+    Attributes:
+      first: the number of the first one.
+      total: of all texts.
+    """
+
+    first: Any
+    total: int
+
+
 def with_masks(
-    z_TxBxGH: ZoneoutInput, carry: Carry, key: Array, lanes_B: Array, rate: float
+    z_TxBxGH: ZoneoutInput,
+    carry: Carry,
+    key: Array,
+    rate: float,
+    share: Share | None = None,
 ) -> Any:
     """Returns the input of a cell with zoneout with a mask for each of T steps.
 
@@ -91,37 +107,36 @@ def with_masks(
       z_TxBxGH: `cell.project(params, x_TxBxD, matmul)`.
       carry: a state of the cell.
       key: draws the masks.
-      lanes_B: the number of each text; see `bernoulli_by_lane`.
       rate: the cell's.
+      share: which texts of a batch these are; None for all.
     """
     num_steps = jax.tree.leaves(z_TxBxGH)[0].shape[0]
     leaves, treedef = jax.tree.flatten(carry)
     keeps = [
-        bernoulli_by_lane(
-            jax.random.fold_in(key, i), lanes_B, rate, (num_steps, *leaf.shape[1:])
-        )
+        bernoulli(jax.random.fold_in(key, i), rate, (num_steps, *leaf.shape), share)
         for i, leaf in enumerate(leaves)
     ]
     return z_TxBxGH._replace(keeps=jax.tree.unflatten(treedef, keeps))
 
 
-def bernoulli_by_lane(
-    key: Array, lanes_B: Array, p: float, shape: tuple[int, ...]
+def bernoulli(
+    key: Array, p: float, shape: tuple[int, ...], share: Share | None = None
 ) -> Array:
-    """Returns random booleans for each text, from a key of its own.
+    """Returns random booleans, time and texts first.
+
+    Those of a share are those that its texts have in the whole batch.
 
     Args:
-      key: the key of text number n is `fold_in(key, n)`.
-      lanes_B: the number of each text.
+      key: draws them.
       p: the probability of true.
-      shape: of the booleans of one text, time first.
-
-    Returns:
-      Booleans of this shape with the texts as axis 1.
+      shape: T, B and others.
+      share: which texts of a batch the B are; None for all.
     """
-    keys_B = jax.vmap(partial(jax.random.fold_in, key))(lanes_B)
-    draw = partial(jax.random.bernoulli, p=p, shape=shape)
-    return jax.vmap(draw, out_axes=1)(keys_B)
+    if share is None:
+        return jax.random.bernoulli(key, p, shape)
+    num_steps, num_texts, *others = shape
+    whole = jax.random.bernoulli(key, p, (num_steps, share.total, *others))
+    return jax.lax.dynamic_slice_in_dim(whole, share.first, num_texts, axis=1)
 
 
 def _step(

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Carry, add_bias
-from charjax.cells.wrap import AnewInput, starting_anew, with_masks
+from charjax.cells.wrap import AnewInput, Share, starting_anew, with_masks
 from charjax.errors import ConfigError, check_type
 from charjax.model.noise import Keys, Noise, dropout, noisy_weights, split_key
 from charjax.model.params import Params, initial_carry, readout_weights
@@ -109,7 +109,7 @@ def forward(
     key: jax.Array | None = None,
     execution: Execution | None = None,
     segment: Any = None,
-    lanes_B: jax.Array | None = None,
+    share: Share | None = None,
     table_VxGH: Any = None,
     unroll: Unroll = choose.unroll,
 ) -> Output:
@@ -125,7 +125,7 @@ def forward(
       key: a `jax.random.key` from which the noise is drawn.
       execution: how the model runs.
       segment: which part of a chunk this is, if the key is that of the whole chunk.
-      lanes_B: the number of each text, where these are a share of a batch.
+      share: which texts of a batch these are; None for all.
       table_VxGH: `input_table(params)`, for callers that read one character at a time
         and compute it before their loop.
       unroll: the strategy that runs each layer over time.
@@ -139,9 +139,9 @@ def forward(
         carry = initial_carry(params, ids_TxB.shape[1])
     params, noise = noisy_weights(params, noise, key)
     has_embedding = params.embedding_VxE is not None
-    if lanes_B is None:
-        lanes_B = jnp.arange(ids_TxB.shape[1])
-    keys = split_key(noise, key, lanes_B, has_embedding=has_embedding, segment=segment)
+    keys = split_key(
+        noise, key, has_embedding=has_embedding, segment=segment, share=share
+    )
     noise = noise or Noise()
     if table_VxGH is None and not _reads_vectors(params, noise, ids_TxB.size):
         table_VxGH = input_table(params, execution)
@@ -151,7 +151,7 @@ def forward(
         x_TxBxD = jnp.take(_vectors(params), ids_TxB, axis=0)
         rate, mode = noise.embedding_dropout, noise.dropout_mode
         if keys.embedding is not None:
-            x_TxBxD = dropout(x_TxBxD, keys.embedding, lanes_B, rate, mode)
+            x_TxBxD = dropout(x_TxBxD, keys.embedding, rate, mode, share)
     if table_VxGH is not None:
         z_TxBxGH = jax.tree.map(lambda z: jnp.take(z, ids_TxB, axis=0), table_VxGH)
     else:
@@ -224,7 +224,7 @@ def run_layers(
             z = cell.project(layer, _side_by_side(below), matmul)
         if keys.zoneout is not None and spec.zoneout:
             key_layer = jax.random.fold_in(keys.zoneout, i)
-            z = with_masks(z, layer_carry, key_layer, keys.lanes_B, spec.zoneout)
+            z = with_masks(z, layer_carry, key_layer, spec.zoneout, keys.share)
         runs = cell
         if begins_TxB is not None:
             runs, z = starting_anew(cell, spec.hidden_size), AnewInput(z, begins_TxB)
@@ -234,7 +234,7 @@ def run_layers(
         if keys.layers is not None:
             key_layer = jax.random.fold_in(keys.layers, i)
             rate, mode = noise.dropout, noise.dropout_mode
-            h_TxBxH = dropout(h_TxBxH, key_layer, keys.lanes_B, rate, mode)
+            h_TxBxH = dropout(h_TxBxH, key_layer, rate, mode, keys.share)
         read.append(read[-1] + h_TxBxH if spec.residual and read else h_TxBxH)
     x_TxBxH = _side_by_side(read if spec.skip else read[-1:])
     return x_TxBxH, tuple(outputs), tuple(carries)

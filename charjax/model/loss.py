@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from charjax.cells.base import Carry
+from charjax.cells.wrap import Share
 from charjax.errors import ConfigError
 from charjax.model.forward import check_static, forward
 from charjax.model.noise import Noise, noisy_weights
@@ -97,7 +98,7 @@ def chunk_loss(
     key: jax.Array | None = None,
     penalties: Penalties | None = None,
     execution: Execution | None = None,
-    lanes_B: jax.Array | None = None,
+    share: Share | None = None,
 ) -> ChunkLoss:
     """Returns what `loss` returns, for ids with time first, and the objective.
 
@@ -112,7 +113,7 @@ def chunk_loss(
       key: a `jax.random.key` from which the noise is drawn.
       penalties: what the objective has beside the loss; nothing by default.
       execution: how the model runs.
-      lanes_B: the number of each text, where these are a share of a batch.
+      share: which texts of a batch these are; None for all.
 
     Raises:
       ConfigError: as `loss`.
@@ -123,7 +124,7 @@ def chunk_loss(
         out = forward(
             params, x_TxB, carry,
             begins_TxB=begins_TxB, noise=noise, key=key, execution=execution,
-            lanes_B=lanes_B,
+            share=share,
         )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_TxB)
         piece = jax.tree.map(lambda x: x[None], measure(penalties, out))
@@ -141,7 +142,7 @@ def chunk_loss(
         out = forward(
             params, x_SxB, carry, begins_TxB=begins_SxB,
             noise=noise, key=key, execution=execution,
-            segment=i, lanes_B=lanes_B,
+            segment=i, share=share,
         )  # fmt: skip
         nats = mean_nats(out.logits_TxBxV, y_SxB)
         return out.carry, (nats, measure(penalties, out))

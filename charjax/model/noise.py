@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from charjax.cells.wrap import bernoulli_by_lane
+from charjax.cells.wrap import Share, bernoulli
 from charjax.errors import ConfigError, check_choice
 from charjax.fields import choices
 from charjax.model.params import Params, readout_weights
@@ -166,32 +166,31 @@ class Keys(NamedTuple):
       embedding: of the mask on embedded characters.
       layers: of those on the layers' outputs.
       zoneout: of those on the layers' states.
-      lanes_B: each text's number. A text's mask comes from a key of its own, so it is
-        the same however the texts are spread over devices.
+      share: which texts of a batch they mask; None for all.
     """
 
     embedding: jax.Array | None = None
     layers: jax.Array | None = None
     zoneout: jax.Array | None = None
-    lanes_B: Any = None
+    share: Share | None = None
 
 
 def split_key(
     noise: Noise | None,
     key: jax.Array | None,
-    lanes_B: jax.Array,
     *,
     has_embedding: bool = False,
     segment: Any = None,
+    share: Share | None = None,
 ) -> Keys:
     """Returns the keys of a forward pass; none without noise.
 
     Args:
       noise: what is drawn.
       key: of the whole chunk.
-      lanes_B: the number of each text that is read.
       has_embedding: whether the model has one.
       segment: which part of the chunk is read, if it is not read as a whole.
+      share: which texts of a batch are read; None for all.
     """
     if noise is None or key is None:
         return Keys()
@@ -200,20 +199,23 @@ def split_key(
     # A locked mask is one for the whole chunk; others differ by segment.
     key = key if noise.dropout_mode == "locked" else key_steps
     if not has_embedding:
-        return Keys(None, key, key_zoneout, lanes_B)
+        return Keys(None, key, key_zoneout, share)
     key_layers, key_embedding = jax.random.split(key)
-    return Keys(key_embedding, key_layers, key_zoneout, lanes_B)
+    return Keys(key_embedding, key_layers, key_zoneout, share)
 
 
 def dropout(
-    x_TxBxH: jax.Array, key: jax.Array, lanes_B: jax.Array, rate: float, mode: str
+    x_TxBxH: jax.Array,
+    key: jax.Array,
+    rate: float,
+    mode: str,
+    share: Share | None = None,
 ) -> jax.Array:
     """Sets a share of the units to zero and scales the others up to keep the mean."""
     if rate == 0:
         return x_TxBxH
-    num_steps = len(x_TxBxH) if mode == "each_step" else 1
-    keep = bernoulli_by_lane(key, lanes_B, 1 - rate, (num_steps, x_TxBxH.shape[-1]))
-    return _kept(x_TxBxH, keep, rate)
+    shape = x_TxBxH.shape if mode == "each_step" else (1, *x_TxBxH.shape[1:])
+    return _kept(x_TxBxH, bernoulli(key, 1 - rate, shape, share), rate)
 
 
 def _drop(

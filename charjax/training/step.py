@@ -101,12 +101,14 @@ def make_train_step(
 
     def read_share(
         params: Any, x_TxB: jax.Array, y_TxB: jax.Array, begins_TxB: Any,
-        lanes_B: jax.Array, carry: Carry, key: jax.Array,
+        carry: Carry, key: jax.Array,
     ) -> tuple[jax.Array, Any, Carry]:  # fmt: skip
+        share = parallel.share(x_TxB.shape[1], mesh)
+
         def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
             read = chunk_loss(
                 params, x_TxB, y_TxB, carry, begins_TxB=begins_TxB, noise=noise,
-                key=key, penalties=penalties, execution=execution, lanes_B=lanes_B,
+                key=key, penalties=penalties, execution=execution, share=share,
             )  # fmt: skip
             return read.objective, (read.nats, read.carry)
 
@@ -118,7 +120,7 @@ def make_train_step(
     read = parallel.on_shares(
         read_share,
         mesh,
-        in_specs=(whole, *3 * (time_by_lanes,), lanes, lanes, whole),
+        in_specs=(whole, *3 * (time_by_lanes,), lanes, whole),
         out_specs=(whole, whole, lanes),
     )
 
@@ -128,8 +130,7 @@ def make_train_step(
         ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
         x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
         key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        lanes_B = jnp.arange(x_TxB.shape[1])
-        is_reset_B = jax.random.bernoulli(key_reset, reset_rate, lanes_B.shape)
+        is_reset_B = jax.random.bernoulli(key_reset, reset_rate, (x_TxB.shape[1],))
         if steps_per_epoch:
             is_reset_B |= state.step % steps_per_epoch == 0
         zero = initial_carry(state.params, x_TxB.shape[1])
@@ -137,9 +138,7 @@ def make_train_step(
         begins_TxB = None if begins_BxT is None else jnp.asarray(begins_BxT).T
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
-        loss, grads, carry = read(
-            weights, x_TxB, y_TxB, begins_TxB, lanes_B, carry, key
-        )
+        loss, grads, carry = read(weights, x_TxB, y_TxB, begins_TxB, carry, key)
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
         params: Any = optax.apply_updates(weights, updates)
         averages = state.averages

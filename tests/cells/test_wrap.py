@@ -14,12 +14,11 @@ from charjax.linen import RecurrentStack
 from charjax.model.noise import split_key
 from charjax.unroll import choose
 from tests.models import make
-from tests.unroll.test_scan import BUILT_IN, B, T, value_and_grads
+from tests.unroll.test_scan import BUILT_IN, T, value_and_grads
 from tests.unroll.test_scan import make as make_cell
 from tests.unroll.test_strategies import LINEAR
 
 KEY, RATE = jax.random.key(4), 0.3
-LANES_B = jnp.arange(B)
 IDS_BxT = np.random.default_rng(0).integers(0, 7, (3, 12))
 
 
@@ -39,13 +38,12 @@ def test_states_and_gradients_are_those_of_a_loop_that_mixes_old_and_new(
 
         def fast(zoned, params, carry, z_TxBxGH):
             if is_drawn:
-                z_TxBxGH = with_masks(z_TxBxGH, carry, KEY, LANES_B, RATE)
+                z_TxBxGH = with_masks(z_TxBxGH, carry, KEY, RATE)
             return choose.unroll(zoned, params, carry, z_TxBxGH, Execution())
 
         keeps = [RATE] * T
         if is_drawn:
-            z = ZoneoutInput(x_TxBxD, None)
-            masks = with_masks(z, carry, KEY, LANES_B, RATE).keeps
+            masks = with_masks(ZoneoutInput(x_TxBxD, None), carry, KEY, RATE).keeps
             keeps = [[m[t] * 1.0 for m in jax.tree.leaves(masks)] for t in range(T)]
 
         def slow(cell, params, carry, z_TxBxGH):
@@ -86,8 +84,7 @@ def test_without_masks_a_linear_cell_gives_the_mean_over_all_masks():
 
 def test_masks_are_drawn_for_each_unit_step_text_and_part_of_the_state():
     carry = cells.get("lstm").initial_carry(20, 30, jnp.float32)
-    z = ZoneoutInput(jnp.zeros((40, 20, 120)), None)
-    z = with_masks(z, carry, KEY, jnp.arange(20), RATE)
+    z = with_masks(ZoneoutInput(jnp.zeros((40, 20, 120)), None), carry, KEY, RATE)
     c, h = (np.asarray(keeps) for keeps in z.keeps)
     assert c.shape == h.shape == (40, 20, 30)
     for keeps in (c, h):
@@ -100,7 +97,7 @@ def test_masks_are_drawn_for_each_unit_step_text_and_part_of_the_state():
 @pytest.mark.parametrize("mode", ["each_step", "locked"])
 def test_each_segment_of_a_chunk_has_masks_of_its_own(mode):
     noise = Noise(dropout=0.5, dropout_mode=mode)
-    first, second = (split_key(noise, KEY, LANES_B, segment=i) for i in range(2))
+    first, second = (split_key(noise, KEY, segment=i) for i in range(2))
     assert first.zoneout != second.zoneout
     assert (first.layers == second.layers) == (mode == "locked")
 

@@ -105,7 +105,7 @@ def test_a_text_of_many_pieces_scores_as_the_training_graph_does():
 
 
 def test_neither_length_nor_weights_nor_temperature_compile_anew():
-    params, others = make(hidden_size=3), make(1, hidden_size=3)
+    params, others = make(hidden_size=13), make(1, hidden_size=13)
     with compilations() as compiled:
         charjax.score(params, TEXT)
         charjax.score(params, TEXT[:2])  # single characters are read by themselves
