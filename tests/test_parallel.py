@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 
 import charjax
 from charjax import parallel
@@ -48,7 +48,7 @@ def test_a_step_on_several_devices_sends_one_message(platform, count):
     optimizer = optax.adam(1e-3)
     key = jax.random.key(0)
     state = create_state(params, optimizer, key, batch_size=256)
-    mesh = AbstractMesh((count,), ("lanes",))
+    mesh = AbstractMesh((count,), ("lanes",), axis_types=(AxisType.Auto,))
     step = make_train_step(optimizer, reset_rate=0.1, noise=NOISE, mesh=mesh)
     ids_BxL = jax.ShapeDtypeStruct((256, 6), jnp.uint8)
     traced = jax.jit(step).trace(jax.eval_shape(lambda: state), ids_BxL)
