@@ -2,19 +2,13 @@
 
 On a text all models have the same number of parameters and the same recipe. The speed
 of each is measured first, which says how many steps a budget allows. So a training run
-may then take longer, for whatever reason, without any change to its loss. Where other
-work runs beside, `ALONE` names a command that runs its arguments without that:
-
-    ALONE=/usr/local/bin/alone python -m benchmarks cells
-
-The speed is that of training steps alone, without validation and checkpoints.
+may then take longer, for whatever reason, without any change to its loss. The speed is
+that of training steps alone, without validation and checkpoints.
 """
 
 import importlib
 import json
 import math
-import os
-import shlex
 import statistics
 import subprocess
 import sys
@@ -133,8 +127,7 @@ def _with_width(recipe: str, fields: Row, parameters: int) -> Row:
 
 def _alone(recipe: str, fields: Row) -> Row:
     """Returns what `measure` does, in a process of its own."""
-    command = [*shlex.split(os.environ.get("ALONE", "")), sys.executable, "-m"]
-    command += ["benchmarks.cells", recipe, json.dumps(fields)]
+    command = [sys.executable, "-m", "benchmarks.cells", recipe, json.dumps(fields)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 

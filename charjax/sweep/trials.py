@@ -104,11 +104,9 @@ def parse_choice(text: str) -> Choice:
     """
     field, equals, written = text.partition("=")
     if field not in FIELDS or not equals:
-        hint = did_you_mean(field, FIELDS)
-        raise ConfigError(
-            f"--set must be FIELD=VALUES; got {text!r:.100}.{hint or ' Try '}"
-            + ("" if hint else "model.dropout=0,0.25,0.5.")
-        )
+        hint = "" if field in FIELDS else did_you_mean(field, FIELDS)
+        hint = hint or " Try model.dropout=0,0.25,0.5."
+        raise ConfigError(f"--set must be FIELD=VALUES; got {text!r:.100}.{hint}")
     if match := re.fullmatch(r"(.+?)\.\.(.+?)(:log)?", written):
         low, high = (parse_field(field, end) for end in match.groups()[:2])
         is_number = type(low) in (int, float)
@@ -155,6 +153,11 @@ def make_sweep(
                 f"--set must be of fields that change a run; got {name}. Try "
                 "model.dropout=0,0.25,0.5."
             )
+    if config.data.name == "-" and not config.data.dir:
+        raise ConfigError(
+            "the text of a sweep must be one that each run can read; got standard "
+            "input. Try a file."
+        )
     if factor and not 2 <= factor <= config.train.max_epochs:
         raise ConfigError(
             f"--halving must be from 2 to train.max_epochs, which is "

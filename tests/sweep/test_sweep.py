@@ -151,7 +151,7 @@ def test_a_file_is_held_while_it_is_owned(tmp_path):
     ("choices", "options", "message"),
     [
         (["model.dropuot=0,1"], {}, "Did you mean 'model.dropout'"),
-        (["model.dropout"], {}, "--set must be FIELD=VALUES; got 'model.dropout'"),
+        (["model.dropout"], {}, r"got 'model.dropout'\. Try model.dropout=0,0.25,0.5"),
         (["model.dropout=0,2"], {}, r"model.dropout must be in \[0, 1\); got 2"),
         (["model.dropout=0.5..0.1"], {}, "must be a range that rises"),
         (["model.dropout=0..0.5:log"], {}, "above 0 with :log"),
@@ -166,6 +166,13 @@ def test_a_file_is_held_while_it_is_owned(tmp_path):
 def test_wrong_choices_are_refused_in_a_line(folder, choices, options, message):
     with pytest.raises(ConfigError, match=message):
         of(small_config(folder), *choices, path=folder, **options)
+
+
+def test_standard_input_is_refused_since_it_is_read_once(folder):
+    config = small_config(folder)
+    config.data.update(name="-", dir="")
+    with pytest.raises(ConfigError, match=r"must be one that each run can read"):
+        of(config, "train.seed=1,2", path=folder)
 
 
 def test_another_sweep_in_the_folder_is_refused(folder):
