@@ -10,7 +10,7 @@ from charjax.checkpoint.choosing import latest, loadable, rank
 from charjax.checkpoint.files import StrPath, delete, free_name, naming, reason
 from charjax.checkpoint.finding import Entry, folders, look_at, own, read_through
 from charjax.checkpoint.loading import Verified
-from charjax.checkpoint.manifest import read
+from charjax.checkpoint.manifest import Manifest, read
 from charjax.errors import CheckpointError, ConfigError, DamagedError
 
 _TMP = re.compile(r"\.tmp-(\d{1,9})-.+")
@@ -66,8 +66,8 @@ def set_aside(checkpoint: StrPath) -> Path:
         raise CheckpointError(f"{path} was not renamed: {reason(error)}.") from error
 
 
-def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
-    """Deletes a run's checkpoints except the best ones and the latest.
+def prune(run_dir: StrPath, keep_best: int, keep_every: int = 0) -> list[Path]:
+    """Deletes a run's checkpoints except the best ones, the latest, and every n-th.
 
     Damaged ones stay, for a person to judge. Links count, but stay as well: what they
     lead to is outside the run, and not the run's to delete.
@@ -75,6 +75,7 @@ def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
     Args:
       run_dir: the run's folder.
       keep_best: how many of the best are kept, at least 1.
+      keep_every: those of every such number of validations are kept too; 0: none.
 
     Returns:
       Those that were deleted.
@@ -97,10 +98,17 @@ def prune(run_dir: StrPath, keep_best: int) -> list[Path]:
         return []
     best = [path for path, manifest in found if manifest.loss is not None][:keep_best]
     kept = {*best, latest(found)}
+    if keep_every:
+        kept |= {p for p, m in found if _number(m) and _number(m) % keep_every == 0}
     surplus = [p for p, _ in found if p not in kept and not p.is_symlink()]
     for path in surplus:
         delete(path)
     return surplus
+
+
+def _number(manifest: Manifest) -> int:
+    """Returns which validation of its run saved a checkpoint; 0 where none did."""
+    return 0 if manifest.loss is None else len(manifest.progress.get("val", []))
 
 
 def sweep(run_dir: StrPath) -> list[Path]:

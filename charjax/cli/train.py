@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import re
+from typing import Any
 
 import jax
 
@@ -12,6 +13,7 @@ from charjax.config import Config, complete, default_config, parse_field
 from charjax.devices import keep_compilations
 from charjax.errors import CharjaxError, ConfigError
 from charjax.training import run as training  # the module, to import it at once
+from charjax.training.fork import fork as make_fork
 from charjax.training.log import Log
 from charjax.training.signals import Stopped
 from charjax.training.sinks.screen import screen
@@ -19,10 +21,19 @@ from charjax.training.sinks.screen import screen
 
 def train(args: argparse.Namespace) -> int:
     """Trains the configuration of the arguments, and returns the exit status."""
-    config = config_of(args)
     keep_compilations(warn)
+    return _run(config_of(args), args.quiet)
+
+
+def fork(args: argparse.Namespace) -> int:
+    """Trains a fork of a run, or goes on with it, and returns the exit status."""
+    keep_compilations(warn)
+    return _run(make_fork(args.run, _given(args), args.at), args.quiet)
+
+
+def _run(config: Config, quiet: bool) -> int:
     try:
-        with screen(args.quiet) as sink:
+        with screen(quiet) as sink:
             run = training.train(config, sinks=[sink])
             if config.train.report:
                 from charjax import report  # only here: it takes a while to import
@@ -50,11 +61,7 @@ def config_of(args: argparse.Namespace) -> Config:
     Raises:
       ConfigError: the config file or a field is wrong, or no text is given.
     """
-    given = {
-        name.removeprefix("config."): value
-        for name, value in vars(args).items()
-        if name.startswith("config.")
-    }
+    given = _given(args)
     if args.text is not None and given.keys() & {"data.name", "data.dir"}:
         raise ConfigError(
             f"the text must be given once; got {args.text!r} and --config.data. "
@@ -69,10 +76,20 @@ def config_of(args: argparse.Namespace) -> Config:
     config = config.copy_and_resolve_references()
     if args.text is not None:
         config.data.update(name=args.text, dir="")
-    for name, text in given.items():
+    for name, value in given.items():
         group, leaf = name.split(".")
-        config[group][leaf] = parse_field(name, text)
+        config[group][leaf] = value
     return complete(config)
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the fields that arguments set, by their dotted names."""
+    texts = {
+        name.removeprefix("config."): text
+        for name, text in vars(args).items()
+        if name.startswith("config.")
+    }
+    return {name: parse_field(name, text) for name, text in texts.items()}
 
 
 def _config_from(name: str) -> Config:

@@ -8,7 +8,7 @@ from charjax.fields import FIELDS, FREE, GROUPS, Field
 
 
 def add_train(add: Any, prog: str) -> None:
-    """Adds the verbs that train one run, or test its rate."""
+    """Adds the verbs that train one run, fork one, or test its rate."""
     name = f"{prog} train" if prog == "charjax" else prog
     train = add(
         "train",
@@ -21,10 +21,26 @@ def add_train(add: Any, prog: str) -> None:
         "configuration, except for these "
         f"fields: {', '.join(sorted(FREE))}.",
     )
-    train.add_argument(
-        "--quiet", action="store_true", help="show only warnings and the result"
+    _add_quiet(train)
+    _add_text(train)
+    _add_fields(train)
+
+    fork = add(
+        "fork",
+        "train.fork",
+        "train a run that is another one until a step, then with other fields",
+        usage="charjax fork RUN [--at STEP] [--config.FIELD=VALUE ...]",
+        formatter_class=_wide,
+        epilog="Not of the fields of the text and of the model's shape. The new run "
+        "is named after the old one, the step and the fields, or by train.run_name. "
+        "The same command goes on with it.",
     )
-    _add_config(train)
+    fork.add_argument("run", metavar="RUN", help="a run's folder")
+    fork.add_argument(
+        "--at", metavar="STEP", type=int, help="the step of a checkpoint [the latest]"
+    )
+    _add_quiet(fork)
+    _add_fields(fork)
 
     rate = add(
         "lr",
@@ -36,7 +52,8 @@ def add_train(add: Any, prog: str) -> None:
     rate.add_argument("--low", type=float, default=1e-4, help="the first rate [1e-4]")
     rate.add_argument("--high", type=float, default=1.0, help="the last rate [1]")
     rate.add_argument("--steps", type=int, default=300, help="steps to take [300]")
-    _add_config(rate)
+    _add_text(rate)
+    _add_fields(rate)
 
 
 def add_sweep(add: Any) -> None:
@@ -73,10 +90,17 @@ def add_sweep(add: Any) -> None:
     sweep.add_argument("--workers", type=int, default=1, help="processes [1]")
     sweep.add_argument("--name", help="the folder, in train.checkpoint_dir")
     sweep.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    _add_config(sweep)
+    _add_text(sweep)
+    _add_fields(sweep)
 
 
-def _add_config(verb: argparse.ArgumentParser) -> None:
+def _add_quiet(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--quiet", action="store_true", help="show only warnings and the result"
+    )
+
+
+def _add_text(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "text",
         metavar="TEXT",
@@ -88,6 +112,9 @@ def _add_config(verb: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a config file, or a recipe (charjax recipes lists them)",
     )
+
+
+def _add_fields(verb: argparse.ArgumentParser) -> None:
     for group, about in GROUPS.items():
         options = verb.add_argument_group(f"{group}: {about}")
         for field in (field for field in FIELDS if field.startswith(f"{group}.")):

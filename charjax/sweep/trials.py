@@ -12,6 +12,7 @@ import numpy as np
 from charjax.config import Config, check_config, parse_field
 from charjax.errors import ConfigError, did_you_mean
 from charjax.fields import FIELDS
+from charjax.training.identity import short_name
 
 _DIGITS = 3  # of a number drawn from a range, so that a run's name says its value
 
@@ -170,7 +171,8 @@ def make_sweep(
         raise ConfigError("a range must come with --trials; got none. Try --trials 24.")
     else:
         drawn = list(itertools.product(*(choice.values for choice in choices)))
-    trials = tuple(_trial(names, values) for values in drawn)
+    of_each = [dict(zip(names, values, strict=True)) for values in drawn]
+    trials = tuple(Trial(short_name(fields), fields) for fields in of_each)
     sweep = Sweep(path, config, trials, factor)
     for trial in trials:
         sweep.config_of(trial)
@@ -198,19 +200,3 @@ def _draw(choice: Choice, random: np.random.Generator) -> Any:
     if isinstance(FIELDS[choice.field].default, int):
         return round(value)
     return float(f"{value:.{_DIGITS}g}")
-
-
-def _trial(names: Sequence[str], values: Sequence[Any]) -> Trial:
-    fields = dict(zip(names, values, strict=True))
-    last = [name.rpartition(".")[2] for name in names]
-    short = last if len(set(last)) == len(last) else names
-    parts = [
-        f"{name}={_written(value)}" for name, value in zip(short, values, strict=True)
-    ]
-    return Trial("_".join(parts), fields)
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return re.sub(r"[^\w.=+-]", "-", str(value).lower())

@@ -1,5 +1,7 @@
 """Which folder is a configuration's run, and whether what it holds is that run."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,24 @@ def path_of(config: Config) -> Path:
     parent = Path(config.train.checkpoint_dir)
     path = parent / (config.train.run_name or _default_name(config))
     return _next_free(path) if config.train.restart else path
+
+
+def short_name(fields: Mapping[str, Any]) -> str:
+    """Returns the values of some fields as a part of a folder's name.
+
+    >>> short_name({"model.dropout": 0.25, "train.seed": 1})
+    'dropout=0.25_seed=1'
+    """
+    last = [name.rpartition(".")[2] for name in fields]
+    names = last if len(set(last)) == len(last) else fields
+    values = map(_written, fields.values())
+    return "_".join(f"{n}={value}" for n, value in zip(names, values, strict=True))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return re.sub(r"[^\w.=+-]", "-", str(value).lower())
 
 
 def check_folder(path: Path, config: Config, text_sha256: str) -> None:

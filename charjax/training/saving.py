@@ -54,7 +54,8 @@ class RunWriter:
 
     Args:
       path: the folder.
-      config: the run's; `train.keep_best` and `train.on_save_error` matter here.
+      config: the run's; `train.keep_best`, `train.keep_every` and
+        `train.on_save_error` matter here.
       is_ours: tells whether the folder still exists and is this process's.
       warn: gets what people should know.
     """
@@ -96,7 +97,7 @@ class RunWriter:
             self._warn(f"damaged, renamed to {aside.name}: {error}")
         if not sound:
             return None
-        checkpoint.prune(self.path, self._config.train.keep_best)
+        self._prune()
         return sound[0]
 
     def record(self, record: Record) -> None:
@@ -119,8 +120,7 @@ class RunWriter:
         tolerant = tolerant and self._goes_on
         saved = self._try(lambda: checkpoint.save(self.path, *args, **fields), tolerant)
         if saved:
-            keep_best = self._config.train.keep_best
-            self._try(lambda: checkpoint.prune(self.path, keep_best), tolerant)
+            self._try(self._prune, tolerant)
         return saved
 
     def close(self) -> None:
@@ -131,6 +131,10 @@ class RunWriter:
         """Marks the run as finished."""
         self.close()
         folder.write_summary(self.path, summary)
+
+    def _prune(self) -> None:
+        train = self._config.train
+        checkpoint.prune(self.path, train.keep_best, train.keep_every)
 
     def _write_metrics(self) -> None:
         if self._unwritten:

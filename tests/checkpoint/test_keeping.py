@@ -57,6 +57,20 @@ def test_prune_keeps_the_best_and_the_latest(keep_best, original, tmp_path):
     assert checkpoint.prune(tmp_path, keep_best) == []
 
 
+@pytest.mark.parametrize(
+    ("every", "kept"), [(0, {1, 6}), (1, {1, 2, 4, 5, 6}), (2, {1, 2, 5, 6})]
+)
+def test_prune_keeps_those_of_every_nth_validation(every, kept, original, tmp_path):
+    val = []
+    for step in range(1, 7):
+        is_validated = step not in (3, 6)  # these two a signal saved
+        val = [*val, [step, float(step)]] if is_validated else val
+        loss = float(step) if is_validated else None
+        clone(original, tmp_path, step, loss, progress={"val": val})
+    checkpoint.prune(tmp_path, 1, every)
+    assert {m.step for _, m in checkpoint.listing(tmp_path)} == kept
+
+
 def test_prune_is_not_misled_by_a_link_to_the_best(original, tmp_path):
     best, _ = [clone(original, tmp_path, step, float(step)) for step in (1, 2)]
     (tmp_path / "a_link").symlink_to(best, target_is_directory=True)
