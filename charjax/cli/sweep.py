@@ -56,6 +56,7 @@ def sweep(args: argparse.Namespace) -> int:
             "a worker failed; its reason is above. Try the same command, which goes on."
         )
     if math.isfinite(found[0].loss):
+        say(f"page      {_write_page(plan, found)}")
         say(f"train the best for longer: {_command(args, config, found[0])}")
     return 0
 
@@ -137,6 +138,16 @@ def _print_table(plan: Sweep, found: list[Standing]) -> None:
     say(f"\n{'loss':>7}  {'epoch':>7}  {'state':8}  run")
     for run in found:
         say(_line(plan, run))
+
+
+def _write_page(plan: Sweep, found: list[Standing]) -> Path:
+    """Writes a page of the runs that have a loss."""
+    from charjax import report  # only here: it takes a while to import
+
+    path = plan.path / "sweep.html"
+    runs = [plan.path / run.trial.name for run in found if math.isfinite(run.loss)]
+    report.write_comparison(report.compare(runs), path)
+    return path
 
 
 def _line(plan: Sweep, run: Standing) -> str:

@@ -480,6 +480,46 @@
     draw(...axes[0]);
   }
 
+  // Draws runs as dots: one chart a field, the loss upwards, one colour a run.
+
+  function drawScatters(charts, runs) {
+    for (const { name, x: at, loss, run, log, labels, note, front, fit } of charts) {
+      const holder = element("div", { class: "chart" });
+      byId("scatters").append(holder);
+      const svg = shape(holder, "svg", { viewBox: "0 0 300 262", role: "img",
+        "aria-label": `loss by ${name}`, style: "max-width:24rem" });
+      const f = log ? Math.log : (v) => v;
+      const low = f(least(at)), wide = f(most(at)) - low, bottom = least(loss);
+      const tall = most(loss) - bottom || 1;
+      const x = (v) => 58 + (f(v) - low) / wide * 226;
+      const y = (v) => 212 - (v - bottom) / tall * 160;
+      const path = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${x(a)} ${y(b)}`).join("");
+      shape(svg, "text", { x: 0, y: 14, class: "title" }, name);
+      shape(svg, "text", { x: 0, y: 31 }, note || "");
+      shape(svg, "path", { class: "axis", fill: "none", d: "M46 46V224H292" });
+      for (const v of ticks(bottom, most(loss), 4))
+        shape(svg, "text", { x: 40, y: y(v) + 4, "text-anchor": "end" }, short(v));
+      const places = labels ? labels.map((_, i) => i)
+        : log ? logTicks(least(at), most(at)) : ticks(least(at), most(at), 4);
+      for (const v of places)
+        shape(svg, "text", { x: x(v), y: 241, "text-anchor": "middle" },
+          labels ? labels[v].slice(0, 18) : short(v));
+      if (front) shape(svg, "path", { class: "line", stroke: "var(--faint)", d: path(front) });
+      if (fit) shape(svg, "path", { class: "reference", fill: "none", d: path(fit) });
+      loss.forEach((v, i) => shape(svg, "circle", { cx: x(at[i]).toFixed(1),
+        cy: y(v).toFixed(1), r: 4, fill: color(run[i]), "fill-opacity": 0.75, "data-i": i }));
+      const read = (event) => {
+        const { i } = event.target.dataset;
+        if (i === undefined) { hideTip(); return; }
+        showTip(event.clientX, event.clientY, ...rows(runs[run[i]].name,
+          [[name, labels ? labels[at[i]] : short(at[i])], ["loss", loss[i].toFixed(4)]]));
+      };
+      svg.addEventListener("pointerover", read);
+      svg.addEventListener("pointerdown", read);
+      svg.addEventListener("pointerleave", hideTip);
+    }
+  }
+
   for (const button of document.querySelectorAll("[data-copy]"))
     button.addEventListener("click", async () => {
       const source = byId(button.dataset.copy);
@@ -497,4 +537,5 @@
   if (data.cells) drawCells(data.cells);
   if (data.saturation && data.saturation.layers) drawSaturation(data.saturation);
   if (data.comparison) drawComparison(data.comparison);
+  if (data.scatters) drawScatters(data.scatters, data.comparison);
 })();

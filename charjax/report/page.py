@@ -1,6 +1,7 @@
 """A report, or a comparison of runs, as one HTML file that needs no other."""
 
 from pathlib import Path
+from typing import Any
 
 from charjax.errors import CheckpointError, ConfigError
 from charjax.report import sections
@@ -8,6 +9,7 @@ from charjax.report.collect import Report, collect
 from charjax.report.comparison import Comparison, figures
 from charjax.report.markup import GENERATOR, page, text, visible_text
 from charjax.report.packed import packed
+from charjax.report.scatter import scatters
 from charjax.storage.files import replacing
 
 NAME = "report.html"
@@ -113,7 +115,11 @@ them. {sections.HOVER}</p>
 <div class="wide" id="comparison"></div></section>
 """
     shown = [{"name": visible_text(r["name"]), "curves": r["curves"]} for r in runs]
-    return page("charjax comparison", body, {"comparison": shown})
+    data: dict[str, Any] = {"comparison": shown}
+    if charts := scatters(comparison):
+        data["scatters"] = charts
+        body += sections.SCATTERS
+    return page("charjax comparison", body, data)
 
 
 def _write(path: Path, content: str) -> None:

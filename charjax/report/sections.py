@@ -10,6 +10,14 @@ from charjax.units import duration, in_bits
 
 HOVER = "Point at the chart, or tap it, to read values."
 
+SCATTERS = """
+<section><h2>What makes the difference</h2>
+<p>Each dot is a run at its best loss. The line joins the runs of which none is smaller,
+or quicker, and better. How much of the runs' order follows from one field alone is
+measured by the ranks of their losses, corrected for chance.</p>
+<div class="wide scatters" id="scatters"></div></section>
+"""
+
 
 def header(run: Section, curves: Section) -> str:
     """Returns the title, the figures, the command and the parameters by part."""

@@ -22,6 +22,8 @@ addEventListener("load", () => {
     seen.hover = point(first("#comparison svg"), "pointermove", 0.9);
     first("#axis button:nth-child(3)").click();
     seen.minutes = paths("#comparison");
+    seen.runs = document.querySelectorAll("#scatters circle").length;
+    seen.run = point(first("#scatters circle"), "pointerover", 0.5);
     return;
   }
   seen.paths = [paths("#loss"), paths("#rate"), paths("#norm")].join();
@@ -67,8 +69,13 @@ def test_a_narrow_page_does_not_scroll_sideways(data, tmp_path):
     assert int(seen["width"]) <= 0
 
 
-def test_the_comparison_draws_each_run_on_each_axis(run, tmp_path):
-    comparison = report.compare([run.path, run.path])
+def test_the_comparison_draws_each_run_on_each_axis_and_by_each_field(run, tmp_path):
+    first, second = report.compare([run.path, run.path]).runs
+    first |= {"values": {"model.cell": "lstm"}}
+    second |= {"values": {"model.cell": "<b>"}, "seconds": 2 * first["seconds"]}
+    comparison = report.Comparison([first, second], ["model.cell"], [])
     _, seen = look(report.render_comparison(comparison), tmp_path)
     assert seen["paths"] == seen["minutes"] == "4"
     assert f"{run.history[-1]['loss']:.4f}" in seen["hover"]
+    assert seen["runs"] == "4"
+    assert f"model.celllstmloss{run.best_loss:.4f}" in seen["run"]
