@@ -123,9 +123,10 @@ def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
 def test_all_devices_are_as_many_as_divide_the_lanes(monkeypatch):
     device = jax.devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda backend: [device] * 8)
-    monkeypatch.setattr(jax, "make_mesh", lambda shape, *_, **__: shape)
-    assert parallel.make_mesh(device, 0, 50) == (5,)
-    assert parallel.make_mesh(device, 8, 64) == (8,)
-    assert parallel.make_mesh(device, 0, 7) == (7,)
+    monkeypatch.setattr(jax, "devices", lambda platform: [device] * 8)
+    monkeypatch.setattr(parallel, "Mesh", lambda devices, *_, **__: len(devices))
+    assert parallel.make_mesh(device, 0, 50) == 5
+    assert parallel.make_mesh(device, 8, 64) == 8
+    assert parallel.make_mesh(device, 0, 7) == 7
     with pytest.raises(ConfigError, match=r"at most the 8 .* got 9. Try"):
         parallel.make_mesh(device, 9, 90)

@@ -104,6 +104,7 @@ def _of_model(
     size = max(1, _CHARACTERS // (B * T))
     params = parallel.spread(params, mesh, parallel.WHOLE)
     carry = parallel.spread(initial_carry(params, B), mesh, parallel.LANES)
+    lanes = lanes.part(parallel.lanes_here(B, mesh))
     parts = []
     for first in range(0, num_chunks, size):
         count = min(size, num_chunks - first)
@@ -111,14 +112,14 @@ def _of_model(
         begins_BxL = lanes.begins(first * T, count * T)
         if begins_BxL is not None:
             begins_BxL = np.pad(begins_BxL, ((0, 0), (0, (size - count) * T)))
-        ids_BxL = np.zeros((B, size * T + 1), window_BxL.dtype)
-        ids_BxL[:, : count * T + 1] = window_BxL
+        ids_BxL = np.pad(window_BxL, ((0, 0), (0, (size - count) * T)))
+        ids_BxL, begins_BxL = parallel.join((ids_BxL, begins_BxL), mesh)
         carry, nats_KxB = _read_chunks(
             params, carry, ids_BxL, begins_BxL, count,
             seq_length=T, execution=execution, mesh=mesh,
         )  # fmt: skip
         parts.append(nats_KxB)  # not waited for: the next call is prepared meanwhile
-    return np.concatenate(parts)[:num_chunks]
+    return np.concatenate(parallel.gather(parts, mesh))[:num_chunks]
 
 
 @partial(jit_forward, static_argnames=("seq_length", "execution", "mesh"))

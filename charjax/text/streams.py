@@ -8,7 +8,7 @@ ended, so the recurrent state can be carried from step to step.
 import bisect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -46,6 +46,11 @@ class Lanes:
     seq_length: int
     recoded: np.ndarray | None = None
     end: np.ndarray | None = None
+
+    def part(self, lanes: slice) -> "Lanes":
+        """Returns some of the lanes."""
+        starts = self.starts[lanes]
+        return replace(self, starts=starts, batch_size=len(starts))
 
     def window(self, start: int, length: int) -> np.ndarray:
         """Returns the characters [start, start + length) of every lane, as ids_BxL.

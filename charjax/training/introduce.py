@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from charjax import checkpoint, devices, model
+from charjax import checkpoint, devices, hosts, model
 from charjax.text import Corpus, small_text_warning
 from charjax.text.form import form_of
 from charjax.training.configured import execution, running_cell
@@ -62,6 +62,8 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     config, spec = plan.config, state.params.spec
     device = devices.choose(config.train.device)
     sharing = f", {plan.mesh.size} of them" if plan.mesh else ""
+    if (processes := hosts.count()) > 1:
+        sharing += f" in {processes} processes"
     yield f"device    {devices.describe(device)}{sharing}, jax {jax.__version__}"
     form = " in NFC" if corpus.form.normalize == "nfc" else ""
     yield (

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charjax import hosts
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
@@ -30,11 +31,13 @@ class Dispatch(NamedTuple):
       first: steps taken before them.
       length: how many they are.
       metrics: what they measure, which the device may still be computing.
+      asked: what the processes asked for (see `charjax.training.loop.Asked`).
     """
 
     first: int
     length: int
     metrics: DispatchMetrics
+    asked: Any
 
 
 class StepReader:
@@ -63,7 +66,7 @@ class StepReader:
         Raises:
           TrainingError: a loss is not finite, or the losses exploded.
         """
-        first, length, metrics = dispatch
+        first, length, metrics, _ = dispatch
         losses, norms = np.asarray(metrics.loss_K), np.array(metrics.grad_norm_K)
         param_norm = float(metrics.param_norm)
         self._clock.steps_ended(length)
@@ -136,8 +139,8 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         where there is no validation split.
 
     Returns:
-      The loss in nats a character; the text, which is empty where none is asked for or
-      the loss is not finite.
+      The loss in nats a character; the text, which is empty where none is asked for,
+      the loss is not finite, or another process shows it.
     """
     loss, config = mean(progress.since_validation), plan.config
     if plan.streams.val.num_chunks:
@@ -146,6 +149,8 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
     params = gather(params, plan.mesh)
+    if not hosts.is_leader():
+        return loss, ""
     prime, temperature = config.sample.prime, config.sample.temperature
     options = {
         "length": config.sample.length,

@@ -12,12 +12,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from charjax import checkpoint, devices, model
+from charjax import checkpoint, devices, model, parallel
 from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.parallel import make_mesh
 from charjax.text import (
     Corpus,
     Streams,
@@ -103,7 +102,8 @@ class Plan:
         Where the text has documents it is a pair, with where they begin. Padded to the
         length of the longest dispatch, so that all share one compilation.
         """
-        train = self.streams.train
+        batch_size = self.config.data.batch_size
+        train = self.streams.train.part(parallel.lanes_here(batch_size, self.mesh))
         epoch, chunk = divmod(step, self.steps_per_epoch)
         start = chunk * train.seq_length + self._offset(epoch)
         length = count * train.seq_length + 1
@@ -111,8 +111,8 @@ class Plan:
         ids_BxL = np.pad(train.window(start, length), padding)
         begins_BxL = train.begins(start, length)
         if begins_BxL is None:
-            return ids_BxL
-        return ids_BxL, np.pad(begins_BxL, padding)
+            return parallel.join(ids_BxL, self.mesh)
+        return parallel.join((ids_BxL, np.pad(begins_BxL, padding)), self.mesh)
 
     def _offset(self, epoch: int) -> int:
         train = self.streams.train
@@ -308,7 +308,9 @@ def make_plan(
         is_frozen=frozen(params, train.freeze),
     )
     averaging = averages.averaging(config.optimizer, steps_per_epoch)
-    mesh = make_mesh(devices.choose(train.device), train.devices, data.batch_size)
+    mesh = parallel.make_mesh(
+        devices.choose(train.device), train.devices, data.batch_size
+    )
     train_step = make_train_step(
         optimizer,
         steps_per_epoch=steps_per_epoch,
