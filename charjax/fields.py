@@ -83,7 +83,8 @@ GROUPS = {
 # fmt: off
 FIELDS = {
     "data.name": Field("shakespeare", "free",
-        "a data set, text file (.gz, .xz, .zst too), folder, 'glob/**/*.txt', or -"),
+        "a data set, text file (.gz, .xz, .zst too), folder, 'glob/**/*.txt', or -; "
+        "or addition or programs, made up as they are read"),
     "data.dir": Field("", "free",
         "any folder of text files; used instead of data.name"),
     "data.encoding": Field("utf-8", "learning",
@@ -113,6 +114,14 @@ FIELDS = {
         "characters in a chunk: how far back the gradient reaches", _SIZE),
     "data.random_offset": Field(False, "learning",
         "shift the chunks by a random offset each epoch"),
+    "data.digits": Field(4, "learning",
+        "addition, programs: of the largest numbers in a question",
+        _at_least(1, 15)),
+    "data.nesting": Field(1, "learning",
+        "programs: operations of the hardest ones", _at_least(1, 10)),
+    "data.curriculum": Field("combined", "learning",
+        "addition, programs: how questions become harder, if they do",
+        _one_of("none", "naive", "mixed", "combined")),
 
     "model.cell": Field("lstm", "shape",
         "lstm, gru, rnn or another file of charjax/cells, or a cell you registered"),
@@ -284,6 +293,18 @@ def choices(name: str) -> tuple[str, ...]:
 SHAPE = tuple(
     name.removeprefix("model.") for name, f in FIELDS.items() if f.scope == "shape"
 )
+
+# By task whose text is made up as it is read: the fields that it does not use.
+_OF_FILES = (
+    "data.encoding", "data.normalize", "data.field", "data.separator",
+    "data.by_document", "data.document_seed", "data.split", "data.train_frac",
+    "data.val_frac", "data.random_offset", "train.max_epochs", "sample.prime",
+    "sample.temperature",
+)  # fmt: skip
+UNUSED = {"addition": (*_OF_FILES, "data.nesting"), "programs": _OF_FILES}
+
+# And those that only tasks use.
+OF_TASKS = ("data.digits", "data.nesting", "data.curriculum")
 
 # Fields that may change when a run is continued.
 FREE = frozenset(

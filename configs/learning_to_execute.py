@@ -1,0 +1,34 @@
+"""Learning to execute: sums, or small programs, whose results an LSTM writes.
+
+python launch.py --config configs/learning_to_execute.py
+charjax train --config learning_to_execute
+charjax train --config learning_to_execute:programs
+"""
+
+from charjax.config import Config, default_config
+from charjax.errors import check_choice
+
+# By task: digits, nesting, characters of a chunk, units, steps.
+_RECIPES = {
+    "addition": (3, 1, 32, 128, 4000),
+    "programs": (3, 2, 100, 256, 6000),
+}
+
+
+def get_config(task: str = "addition") -> Config:
+    """Returns the recipe of a task: `addition` (the default) or `programs`."""
+    check_choice("the task after the colon", task, tuple(_RECIPES))
+    digits, nesting, length, size, steps = _RECIPES[task]
+    config = default_config()
+    config.train.run_name = f"learning_to_execute_{task}"
+    config.data.name = task
+    config.data.digits = digits
+    config.data.nesting = nesting
+    config.data.batch_size = 64
+    config.data.seq_length = length
+
+    config.model.hidden_size = size
+
+    config.train.max_steps = steps
+    config.train.eval_every = 0.05
+    return config
