@@ -280,19 +280,20 @@ def _check_documents(config: Config) -> None:
 
 
 def _check_task(config: Config) -> None:
-    name = "" if config.data.dir else config.data.name
-    values = flatten(config)
+    data, values = config.data, flatten(config)
+    name = "" if data.dir else data.name
+    text = f"data.dir={data.dir}" if data.dir else f"data.name={name}"
     for field in UNUSED.get(name, OF_TASKS):
         default = FIELDS[field].default
         if values[field] != default:
             other = "leaving it out" if name in UNUSED else "data.name=programs"
             raise ConfigError(
-                f"{field} must be {default!r} with data.name={name}, which does not "
-                f"use it; got {_shown(values[field])}. Try {other}."
+                f"{field} must be {default!r} with {text}, which does not use it; "
+                f"got {_shown(values[field])}. Try {other}."
             )
     if name in UNUSED and not config.train.max_steps:
         raise ConfigError(
-            f"train.max_steps must be above 0 with data.name={name}, which has no end; "
+            f"train.max_steps must be above 0 with {text}, which has no end; "
             "got 0. Try 5000."
         )
 

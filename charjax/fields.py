@@ -83,8 +83,7 @@ GROUPS = {
 # fmt: off
 FIELDS = {
     "data.name": Field("shakespeare", "free",
-        "a data set, text file (.gz, .xz, .zst too), folder, 'glob/**/*.txt', or -; "
-        "or addition or programs, made up as they are read"),
+        "a data set, addition, programs, text file (.gz, .xz, .zst too), folder, glob, -"),
     "data.dir": Field("", "free",
         "any folder of text files; used instead of data.name"),
     "data.encoding": Field("utf-8", "learning",

@@ -10,7 +10,7 @@ from charjax.errors import check_choice
 
 # By task: digits, nesting, characters of a chunk, units, steps.
 _RECIPES = {
-    "addition": (3, 1, 32, 128, 4000),
+    "addition": (3, 1, 32, 128, 2500),
     "programs": (3, 2, 100, 256, 6000),
 }
 

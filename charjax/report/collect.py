@@ -9,6 +9,7 @@ from charjax import cells, checkpoint, model
 from charjax.config import Config, flatten
 from charjax.model import Params
 from charjax.report import activity, advice, heldout, measure, predictors
+from charjax.report.accuracy import accuracy
 from charjax.report.command import command
 from charjax.report.heldout import HeldOut
 from charjax.report.read import SavedRun, Section, curves, read_run
@@ -30,6 +31,7 @@ class Report(NamedTuple):
         loss of an n-gram model on the same split, and of mixtures on a part of it;
         `clip_norm`, the norm at which gradients are clipped.
       advice: what to try next, as `charjax.report.advise` returns it.
+      accuracy: of a task, the shares of right answers by difficulty; None otherwise.
       samples: texts drawn during training.
       temperatures: texts drawn from the best checkpoint, by temperature.
       heldout: passages of held-out text, each character with its log-probability and
@@ -42,6 +44,7 @@ class Report(NamedTuple):
     config: Section
     curves: Section
     advice: list[advice.Advice]
+    accuracy: Section | None
     samples: list[Section]
     temperatures: Section
     heldout: Section
@@ -80,6 +83,7 @@ def collect(path: Path | str) -> Report:
         config=flatten(run.config),
         curves=lines,
         advice=advice.advise(_facts(run, params, streams, split, lines)),
+        accuracy=accuracy(params, run.config),
         samples=_samples(run),
         temperatures=measure.samples_by_temperature(params, run.config),
         heldout=missing if is_missing else measure.predictions(params, split),

@@ -67,6 +67,7 @@ def render(report: Report) -> str:
         sections.header(report.run, report.curves),
         sections.losses(report.curves),
         sections.advice(report.advice),
+        sections.accuracy(report.accuracy),
         sections.samples(report.samples),
         sections.temperatures(report.temperatures),
         sections.heldout(report.heldout),

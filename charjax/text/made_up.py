@@ -2,7 +2,8 @@
 
 A chunk of a lane holds whole examples, one after the other, and newlines up to its end.
 It follows from the seed and its place alone, so a run that continues reads what an
-uninterrupted one does. The training text is read once: an epoch is the whole run.
+uninterrupted one does. The training text is read once: an epoch is the whole run. The
+text to validate on has the hardest examples, whatever the curriculum.
 """
 
 import functools
@@ -22,7 +23,7 @@ from charjax.text.streams import Lanes, Streams
 from charjax.text.tasks import END, TASKS, Example
 
 _VALIDATED = 50_000  # characters, about
-_KEPT = 64  # chunks in memory: a window asks for those of its targets too
+_KEPT = 64  # chunks to train on, in memory: what counts in them is asked for next
 
 MadeChunk = tuple[np.ndarray, np.ndarray]
 
@@ -54,7 +55,7 @@ class MadeLanes(Lanes):
 
 def is_made_up(data: Mapping[str, Any]) -> bool:
     """Returns whether the fields `data` of a configuration name a task."""
-    return data["name"] in TASKS and not data["dir"]
+    return data.get("name") in TASKS and not data.get("dir")
 
 
 def corpus_of(name: str) -> Corpus:
@@ -91,15 +92,16 @@ def made_streams(data: Mapping[str, Any], num_chunks: int, seed: int) -> Streams
         )
 
     def lanes(num_chunks: int, make: Callable[[int], MadeChunk]) -> MadeLanes:
-        cached = functools.lru_cache(_KEPT)(make)
-        return MadeLanes(np.zeros(0, np.uint8), (), num_chunks, B, T, make=cached)
+        return MadeLanes(np.zeros(0, np.uint8), (), num_chunks, B, T, make=make)
 
+    @functools.lru_cache(_KEPT)
     def train(k: int) -> MadeChunk:
         order = data["curriculum"]
         return _chunk(data, order, k / num_chunks, Random(f"{seed} {k}"), False)
 
+    @functools.cache
     def held_out(k: int) -> MadeChunk:
-        return _chunk(data, "mixed", 1.0, Random(f"held out {k}"), True)
+        return _chunk(data, "none", 1.0, Random(f"held out {k}"), True)
 
     val = lanes(max(1, _VALIDATED // (B * T)), held_out)
     return Streams(lanes(num_chunks, train), val, replace(val, num_chunks=0))
