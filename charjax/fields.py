@@ -293,17 +293,12 @@ SHAPE = tuple(
     name.removeprefix("model.") for name, f in FIELDS.items() if f.scope == "shape"
 )
 
-# By task whose text is made up as it is read: the fields that it does not use.
-_OF_FILES = (
-    "data.encoding", "data.normalize", "data.field", "data.separator",
-    "data.by_document", "data.document_seed", "data.split", "data.train_frac",
-    "data.val_frac", "data.random_offset", "train.max_epochs", "sample.prime",
-    "sample.temperature",
-)  # fmt: skip
-UNUSED = {"addition": (*_OF_FILES, "data.nesting"), "programs": _OF_FILES}
-
-# And those that only tasks use.
+# Fields that only tasks use, whose texts are made up; by task, those that it does not.
 OF_TASKS = ("data.digits", "data.nesting", "data.curriculum")
+_USED = {"data.name", "data.dir", "data.batch_size", "data.seq_length", *OF_TASKS}
+_OF_FILES = ("train.max_epochs", "sample.prime", "sample.temperature")
+_OF_FILES += tuple(n for n in FIELDS if n.startswith("data.") and n not in _USED)
+UNUSED = {"addition": (*_OF_FILES, "data.nesting"), "programs": _OF_FILES}
 
 # Fields that may change when a run is continued.
 FREE = frozenset(

@@ -1,8 +1,13 @@
-"""Learning to execute: sums, or small programs, whose results an LSTM writes.
+"""Learning to execute: the results of sums, or of small programs, written by an LSTM.
 
-python launch.py --config configs/learning_to_execute.py
-charjax train --config learning_to_execute
-charjax train --config learning_to_execute:programs
+    python launch.py --config configs/learning_to_execute.py
+    charjax train --config learning_to_execute
+    charjax train --config learning_to_execute:programs
+
+`charjax sample cv/addition --prime '123+456=' --greedy` writes the sum. The examples are
+made up while the model trains (`charjax.text.tasks`), from one-digit numbers on
+(`data.curriculum`, the four of https://arxiv.org/abs/1410.4615); one question in ten is
+held out. The report has the right answers by difficulty.
 """
 
 from charjax.config import Config, default_config
@@ -11,7 +16,7 @@ from charjax.errors import check_choice
 # By task: digits, nesting, characters of a chunk, units, steps.
 _RECIPES = {
     "addition": (3, 1, 32, 128, 2500),
-    "programs": (3, 2, 100, 256, 6000),
+    "programs": (2, 2, 80, 192, 1200),
 }
 
 
@@ -20,7 +25,7 @@ def get_config(task: str = "addition") -> Config:
     check_choice("the task after the colon", task, tuple(_RECIPES))
     digits, nesting, length, size, steps = _RECIPES[task]
     config = default_config()
-    config.train.run_name = f"learning_to_execute_{task}"
+    config.train.run_name = task
     config.data.name = task
     config.data.digits = digits
     config.data.nesting = nesting
@@ -30,5 +35,5 @@ def get_config(task: str = "addition") -> Config:
     config.model.hidden_size = size
 
     config.train.max_steps = steps
-    config.train.eval_every = 0.05
+    config.train.eval_every = 0.1
     return config

@@ -137,7 +137,7 @@ def _facts(
     train = [r for r in run.records if r["kind"] == "train"]
     val = [r for r in run.records if r["kind"] == "val" and r["of"] == "val"]
     is_split = not isinstance(streams, str)
-    val_error = None
+    val_error, limit = None, run.config.train.max_steps
     if not isinstance(split, str) and split.name == "validation":
         val_error = measure.standard_error(params, split.lanes)
     return advice.Facts(
@@ -155,6 +155,7 @@ def _facts(
         hidden_size=params.spec.hidden_size,
         vocab_size=len(params.vocab),
         ngram=lines["ngram"] and lines["ngram"]["loss"],
+        max_steps=limit if run.latest_manifest.step == limit else 0,
     )
 
 
