@@ -83,7 +83,7 @@ GROUPS = {
 # fmt: off
 FIELDS = {
     "data.name": Field("shakespeare", "free",
-        "a data set, addition, programs, text file (.gz, .xz, .zst too), folder, glob, -"),
+        "a data set or task, text file (.gz, .xz, .zst too), folder, pattern, or -"),
     "data.dir": Field("", "free",
         "any folder of text files; used instead of data.name"),
     "data.encoding": Field("utf-8", "learning",

@@ -47,7 +47,8 @@ def form_of_run(args: argparse.Namespace) -> Form:
 def end_of_answers(args: argparse.Namespace) -> list[str]:
     """Returns what ends an answer of a model that learned a task; else nothing."""
     path = checkpoint.find(args.path, args.which, fallback=args.fallback)
-    return [END] if is_made_up(checkpoint.read(path).config.get("data", {})) else []
+    data = checkpoint.read(path).config.get("data")
+    return [END] if isinstance(data, dict) and is_made_up(data) else []
 
 
 def _announce(params: Params) -> None:

@@ -55,7 +55,7 @@ class MadeLanes(Lanes):
 
 def is_made_up(data: Mapping[str, Any]) -> bool:
     """Returns whether the fields `data` of a configuration name a task."""
-    return data.get("name") in TASKS and not data.get("dir")
+    return str(data.get("name")) in TASKS and not data.get("dir")
 
 
 def corpus_of(name: str) -> Corpus:
