@@ -4,7 +4,18 @@
     charjax train --config learning_to_execute
     charjax train --config learning_to_execute:programs
 
-Sums of two numbers of up to three digits: PLACEHOLDER
+Zaremba and Sutskever (2014, https://arxiv.org/abs/1410.4615). Shares of right answers
+to held-out questions, after 2,500 steps (6 min 52 s) and 1,200 steps (9 min 34 s) on two
+cores of an AMD EPYC with AVX2 that were busy with other work too:
+
+| task | parameters | 1 digit | 2 digits | 3 digits |
+| --- | --- | --- | --- | --- |
+| `addition` (the default) | 0.21 M | 31% | 98% | 99% |
+| `programs` of one operation | 0.49 M | 99% | 43% | |
+| `programs` of two operations | the same | 80% | 24% | |
+
+Of sums of one digit there are only 100, and the model learns the 84 that are not held
+out by heart. `charjax sample cv/addition --prime '123+456=' --greedy` writes a sum.
 """
 
 from charjax.config import Config, default_config

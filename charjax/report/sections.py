@@ -179,7 +179,7 @@ operations of a program. A character is right if it is the likeliest after the q
 and the right ones before it; the last one is the newline that ends the answer. An
 answer is right if all of them are. After
 <a href="https://arxiv.org/abs/1410.4615">Zaremba and Sutskever (2014)</a>.</p>
-<table class="answers"><thead><tr><th>digits</th><th>nesting</th><th>questions</th>
+<table><thead><tr><th>digits</th><th>nesting</th><th>questions</th>
 <th>characters right</th><th>answers right</th></tr></thead>
 <tbody>{rows}</tbody></table></section>"""
 
