@@ -5,8 +5,8 @@
     charjax train --config learning_to_execute:programs
 
 Zaremba and Sutskever (2014, https://arxiv.org/abs/1410.4615). Shares of right answers
-to held-out questions, after 2,500 steps (6 min 52 s) and 1,200 steps (9 min 34 s) on two
-cores of an AMD EPYC with AVX2 that were busy with other work too:
+to held-out questions, after 2,500 steps in 6 min 52 s and 1,200 steps in 9 min 34 s, on
+two cores of an AMD EPYC with AVX2 that were busy with other work too:
 
 | task | parameters | 1 digit | 2 digits | 3 digits |
 | --- | --- | --- | --- | --- |

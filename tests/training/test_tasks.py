@@ -113,3 +113,8 @@ def test_a_chunk_too_short_for_the_task_is_refused(tmp_path):
         TextError, match=r"data.seq_length must be at least 13, .*got 12"
     ):
         quiet(make_config(tmp_path, digits=3, seq_length=12))
+
+
+def test_a_task_needs_no_preparation(capsys):
+    assert main(["prepare", "programs"]) == 0
+    assert "there is nothing to prepare" in capsys.readouterr().out
