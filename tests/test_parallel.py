@@ -100,6 +100,10 @@ for devices in (5, 3):
         train("none", devices)
     except charjax.ConfigError as error:
         found[str(devices)] = str(error)
+config.data.update(dir="", name="addition", digits=1)
+config.train.update(max_epochs=50, max_steps=3)
+for name, devices in [("sums by one", 1), ("sums by four", 4)]:
+    found[name] = [r["loss"] for r in train(name, devices).history if "loss" in r]
 print(json.dumps(found))
 """
 
@@ -116,6 +120,7 @@ def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
     assert len(found["one"]) > 20
     for name in ("four", "both"):
         np.testing.assert_allclose(found[name], found["one"], rtol=1e-5)
+    np.testing.assert_allclose(found["sums by four"], found["sums by one"], rtol=1e-5)
     assert found["5"].startswith("train.devices must be at most the 4 that JAX sees")
     assert found["3"].startswith("train.devices must divide data.batch_size, 8; got 3")
 

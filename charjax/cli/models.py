@@ -12,6 +12,8 @@ from charjax.errors import MissingTextError, TextError
 from charjax.model import Params, cell_of
 from charjax.predict import Dynamic
 from charjax.text.form import Form, form_of
+from charjax.text.made_up import is_made_up
+from charjax.text.tasks import END
 from charjax.unroll import Execution, choose
 
 
@@ -40,6 +42,13 @@ def form_of_run(args: argparse.Namespace) -> Form:
     path = checkpoint.find(args.path, args.which, fallback=args.fallback)
     config = checked_config(checkpoint.read(path).config, str(path))
     return form_of(config.data)
+
+
+def end_of_answers(args: argparse.Namespace) -> list[str]:
+    """Returns what ends an answer of a model that learned a task; else nothing."""
+    path = checkpoint.find(args.path, args.which, fallback=args.fallback)
+    data = checkpoint.read(path).config.get("data")
+    return [END] if isinstance(data, dict) and is_made_up(data) else []
 
 
 def _announce(params: Params) -> None:

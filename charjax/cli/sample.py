@@ -4,7 +4,13 @@ import argparse
 from typing import Any
 
 from charjax import predict
-from charjax.cli.models import form_of_run, load_dynamic, load_model, prime_of
+from charjax.cli.models import (
+    end_of_answers,
+    form_of_run,
+    load_dynamic,
+    load_model,
+    prime_of,
+)
 from charjax.cli.output import say, text_writer, warn
 from charjax.errors import ConfigError
 from charjax.predict.options import DrawOptions
@@ -19,6 +25,8 @@ def sample(args: argparse.Namespace) -> None:
     _check_together(args)
     model = load_dynamic(args) if args.dynamic else load_model(args)
     prime = prime_of(args, model.vocab.encoding)
+    if args.match is None:
+        args.stop = args.stop or end_of_answers(args)
     if args.beam is not None:
         _complete(args, model, prime)
         return

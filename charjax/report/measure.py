@@ -11,6 +11,7 @@ from charjax.predict.evaluation import chunk_losses
 from charjax.report.heldout import HeldOut, num_chunks, passages, symbol_names
 from charjax.report.read import Section
 from charjax.text import Lanes
+from charjax.text.made_up import is_made_up
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 1.0, 1.2)
 
@@ -39,6 +40,8 @@ def standard_error(model: Params | Predictor, lanes: Lanes) -> float | None:
 
 def samples_by_temperature(model: Params | Predictor, config: Config) -> Section:
     """Returns a text for each temperature, and the prime that all begin with."""
+    if is_made_up(config.data):
+        return {"missing": "The model learned to write answers only."}
 
     def draw(temperature: float) -> str:
         text = sample(

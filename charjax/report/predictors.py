@@ -12,6 +12,7 @@ from charjax.report.heldout import HeldOut, num_chunks, passages, start_of_lanes
 from charjax.report.learning import excerpts
 from charjax.report.read import Section
 from charjax.text import Streams
+from charjax.text.made_up import MadeLanes
 
 _NGRAM_CHARACTERS = 5_000_000  # read for the n-gram model's loss
 _READ = 20_000  # characters of the split that each predictor reads in turn
@@ -30,11 +31,11 @@ def other_predictors(
     Returns:
       The n-gram model's order, loss and training characters; and `rows`, the losses of
       the model, of what is made from it and of mixtures on the first `read` characters
-      of the split. None without a validation split.
+      of the split. None without a validation split of which all characters count.
     """
     if isinstance(streams, str) or isinstance(heldout, str):
         return None
-    if heldout.name != "validation":
+    if heldout.name != "validation" or isinstance(heldout.lanes, MadeLanes):
         return None
     ngram, lanes = fit_ngram(streams.train, params.vocab), heldout.lanes
     chunks = num_chunks(lanes, _NGRAM_CHARACTERS)

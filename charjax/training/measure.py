@@ -7,11 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charjax import hosts
+from charjax.config import Config
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
 from charjax.predict import documents, evaluate, sample
+from charjax.predict.answers import answers
 from charjax.text.form import form_of
+from charjax.text.made_up import held_out_examples, is_made_up
+from charjax.text.tasks import END
 from charjax.training import watch
 from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean
@@ -21,7 +25,8 @@ from charjax.units import in_bits
 
 Emit = Callable[..., None]
 
-_SHOWN = 8  # documents of a sample, where the text has some
+_SHOWN = 8  # documents or answers of a sample, where the text has some
+_ASKED = 50  # questions of each difficulty
 
 
 class Dispatch(NamedTuple):
@@ -151,6 +156,8 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
     params = gather(params, plan.mesh)
     if not hosts.is_leader():
         return loss, ""
+    if is_made_up(config.data):
+        return loss, _answers(params, config)
     prime, temperature = config.sample.prime, config.sample.temperature
     options = {
         "length": config.sample.length,
@@ -161,6 +168,23 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         texts = documents(params, end, _SHOWN, temperature, prime=prime, **options)
         return loss, "\n".join(map(_as_text, texts))[: config.sample.length]
     return loss, _as_text(sample(params, prime, temperature, **options))
+
+
+def _answers(params: Params, config: Config) -> str:
+    """Returns how many held-out questions a model answers rightly, and some of them."""
+    levels = held_out_examples(config.data, _ASKED)
+    examples = [example for level in levels for example in level]
+    right_N = answers(params, examples, execution(config)).right_N
+    lines = [f"{right_N.sum():,} of {len(examples):,} held-out answers are right"]
+    for n in np.linspace(0, len(examples) - 1, _SHOWN).astype(int):
+        question, answer, *_ = examples[n]
+        given = sample(
+            params, question, greedy=True, stop=END, length=2 * len(answer),
+            execution=execution(config),
+        )  # fmt: skip
+        note = "" if right_N[n] else f"  (wrong: {answer.strip()})"
+        lines.append(_as_text(given).strip() + note)
+    return "\n".join(lines)
 
 
 def _as_text(text: str | bytes) -> str:
