@@ -1,18 +1,23 @@
 """Several processes train one model: as one does, and none of them leaves alone."""
 
 import json
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import charjax
 from charjax import hosts
 from charjax.cli import main
+from charjax.cli.arguments import parse
 from charjax.errors import ConfigError
 from tests.training.runs import untimed
 
@@ -164,3 +169,25 @@ def test_lanes_that_processes_cannot_share_are_refused(monkeypatch):
         ConfigError, match=r"divide data.batch_size, 50; got 3. Try .*48"
     ):
         make_mesh(jax.devices()[0], 1, 50)
+
+
+def blocks_of_readme(language):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+
+
+def test_the_job_scripts_in_the_readme_are_valid():
+    (script,) = blocks_of_readme("bash")
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    (manifest,) = blocks_of_readme("yaml")
+    jobset = yaml.safe_load(manifest)
+    job = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
+    (container,) = job["template"]["spec"]["containers"]
+    line = container["command"][-1].replace("$JOB_COMPLETION_INDEX", "1")
+    by_slurm, by_flags = (
+        parse(shlex.split(command.removeprefix("srun "))[1:], "charjax")
+        for command in (script.splitlines()[-1], line)
+    )
+    assert by_slurm.distributed
+    assert (by_flags.processes, by_flags.process) == (2, 1)
+    assert job["parallelism"] == job["completions"] == by_flags.processes

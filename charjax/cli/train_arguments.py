@@ -25,8 +25,8 @@ def add_train(add: Any, prog: str) -> None:
     train.add_argument(
         "--distributed",
         action="store_true",
-        help="one of several processes, which find each other under Slurm, Open MPI, "
-        "Kubernetes and on TPU; elsewhere use the next three",
+        help="one of several processes, which find each other under Slurm, Open MPI "
+        "and on TPU; elsewhere use the next three",
     )
     train.add_argument(
         "--coordinator", metavar="HOST:PORT", help="where the first process listens"
