@@ -31,8 +31,8 @@ def start(
 
     Args:
       coordinator: host and port at which the first process listens. Without it JAX
-        finds the others, which it can under Slurm, Open MPI, on TPU, and with `jax[k8s]`
-        under Kubernetes.
+        finds the others, which it can under Slurm, Open MPI, on TPU, and, with
+        `jax[k8s]`, under Kubernetes.
       processes: how many there are.
       process: the number of this one, from 0.
 
