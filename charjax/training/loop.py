@@ -11,7 +11,7 @@ import numpy as np
 
 from charjax import checkpoint
 from charjax.config import Config
-from charjax.errors import TrainingError
+from charjax.errors import Pruned, TrainingError
 from charjax.parallel import gather
 from charjax.predict import evaluate
 from charjax.text import Corpus
@@ -69,11 +69,11 @@ class Loop:
         self.reader = StepReader(self.plan, self.progress, self.clock, self._emit)
 
     def run(self) -> None:
-        """Trains until the last step, patience, a signal or a failing sink ends it."""
+        """Trains until the last step, patience, a signal or a sink ends it."""
         unread: Dispatch | None = None
         while True:
             save_asked = self.stop.take_save()
-            must_stop = self.stop.signum or self.log.failure
+            must_stop = self.stop.signum or self.log.failure or self.log.pruned
             if must_stop or save_asked or self._is_validation_due():
                 self._read(unread)
                 unread = None
@@ -200,10 +200,11 @@ class Loop:
         how = "the same command continues"
         if self.config.train.restart:
             how = f"train.run_name={self.path.name} without train.restart continues"
-        raise Stopped(
-            f"stopped at step {self.step:,} and saved in {self.path}; {how}",
-            self.stop.signum,
-        )
+        where = f"at step {self.step:,} and saved in {self.path}; {how}"
+        if self.stop.signum:
+            raise Stopped(f"stopped {where}", self.stop.signum)
+        self.writer.mark_pruned()
+        raise Pruned(f"pruned {where}") from self.log.pruned
 
     def _save_and_go_on(self) -> None:
         """Saves without validating, as a signal asked."""

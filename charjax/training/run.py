@@ -22,6 +22,7 @@ from charjax.training.signals import StopRequest, stop_on_signals
 from charjax.training.sinks.console import console
 from charjax.training.sinks.records import Sink
 from charjax.training.sinks.tensorboard import tensorboard
+from charjax.training.sinks.tracker import tracker
 from charjax.unroll import choose
 
 
@@ -68,6 +69,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
       CheckpointError: a checkpoint cannot be read or written, or is of another run.
       TrainingError: the loss is not finite, or it exploded.
       SinkError: a sink failed; the state is saved.
+      Pruned: a sink asked for a stop; the state is saved, to go on with later.
       Stopped: a signal came; the state is saved, unless a second one followed.
 
     Example:
@@ -86,9 +88,11 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
         with (
             file_errors("write", config.train.checkpoint_dir),
             jax.default_device(device),
-            tensorboard(config) as more_sinks,
+            tensorboard(config) as board,
+            tracker(config, Log(sinks).warn) as tracked,
         ):
-            return _train(config, Log((*sinks, *more_sinks)), stop)
+            # A tracker may ask for a key, which it cannot once a display is drawn.
+            return _train(config, Log((*tracked, *sinks, *board)), stop)
 
 
 def _train(config: Config, log: Log, stop: StopRequest) -> Run:

@@ -132,6 +132,10 @@ class RunWriter:
         self.close()
         folder.write_summary(self.path, summary)
 
+    def mark_pruned(self) -> None:
+        """Marks the run as one that a sink stopped, until it goes on."""
+        self._try(lambda: append(self.path / folder.PRUNED, b""), tolerant=False)
+
     def _write_metrics(self) -> None:
         if self._unwritten:
             append(self.path / folder.METRICS, self._unwritten)
