@@ -56,9 +56,11 @@ def samples_by_temperature(model: Params | Predictor, config: Config) -> Section
 
 def predictions(model: Params | Predictor, heldout: HeldOut) -> Section:
     """Returns passages: each character's log-probability and the likeliest guesses."""
-    predictor, ids_NxL = predictor_of(model), passages(heldout.lanes, _SHOWN_CHARACTERS)
+    predictor = predictor_of(model)
+    ids_NxL, begins_NxL = passages(heldout.lanes, _SHOWN_CHARACTERS)
     state = predictor.start(len(ids_NxL))
-    _, log_probs_TxNxV = predictor.read(state, ids_NxL[:, :-1].T)
+    begins_TxN = None if begins_NxL is None else begins_NxL[:, :-1].T
+    _, log_probs_TxNxV = predictor.read(state, ids_NxL[:, :-1].T, begins_TxN)
     log_probs_NxTxV = np.swapaxes(np.asarray(log_probs_TxNxV), 0, 1)
     chosen_NxT = np.take_along_axis(
         log_probs_NxTxV, ids_NxL[:, 1:, None].astype(np.int64), axis=-1

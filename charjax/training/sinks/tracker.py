@@ -81,7 +81,7 @@ class _Tracked:
             metrics: dict[str, Any] = figures(record)
             if sample := record.get("sample"):
                 page = f"<pre>{html.escape(sample)}</pre>"
-                metrics["sample"] = self._package.Html(page, data_is_not_path=True)
+                metrics["sample"] = self._package.Html(page)
             self._do(lambda: self._run.log(metrics, step=record["step"]))
 
     def open(self, path: Path, config: dict[str, Any] | None) -> None:

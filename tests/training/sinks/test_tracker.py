@@ -37,7 +37,7 @@ class Package(types.ModuleType):
     def finish(self):
         self._note("finish")
 
-    def Html(self, data, data_is_not_path):
+    def Html(self, data):
         return data
 
     def options_of(self, call):
