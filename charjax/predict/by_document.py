@@ -14,6 +14,7 @@ from charjax.text.vocab import OnUnknown
 from charjax.unroll.execution import Execution
 
 _FIRST = 250  # characters drawn before any document is longer
+_SHOWN = 8  # documents of an excerpt
 
 
 def documents(
@@ -76,3 +77,37 @@ def documents(
         if drawn == length or all(own_end in text for text in texts):
             return [text.partition(own_end)[0] for text in texts]
         drawn = min(4 * drawn, length)
+
+
+def excerpt(
+    model: Params | Predictor,
+    temperature: float,
+    *,
+    end: str | bytes,
+    prime: str,
+    length: int,
+    seed: int,
+    execution: Execution | None = None,
+) -> str:
+    """Returns a text to show of a model: a sample, or some documents where it has them.
+
+    A model of documents never learned to go on to another one.
+
+    Args:
+      model: a model, or any other predictor.
+      temperature: as for `charjax.sample`.
+      end: what ends a document; empty where there are none.
+      prime: as for `charjax.sample`; each document begins with it.
+      length: the characters to draw.
+      seed: as for `charjax.sample`.
+      execution: how a model runs.
+    """
+    options: Any = {"length": length, "seed": seed, "execution": execution}
+    if not end:
+        return _as_text(sample(model, prime, temperature, **options))
+    texts = documents(model, end, _SHOWN, temperature, prime=prime, **options)
+    return "\n".join(map(_as_text, texts))[:length]
+
+
+def _as_text(text: str | bytes) -> str:
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text

@@ -9,7 +9,8 @@ import numpy as np
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
-from charjax.predict import documents, evaluate, sample
+from charjax.predict import evaluate
+from charjax.predict.by_document import excerpt
 from charjax.text.form import form_of
 from charjax.training import watch
 from charjax.training.configured import execution
@@ -19,8 +20,6 @@ from charjax.training.step import DispatchMetrics
 from charjax.units import in_bits
 
 Emit = Callable[..., None]
-
-_SHOWN = 8  # documents of a sample, where the text has some
 
 
 class Dispatch(NamedTuple):
@@ -145,18 +144,12 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         loss = evaluate(params, val, execution=execution(config), mesh=mesh)
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
-    params = gather(params, plan.mesh)
-    prime, temperature = config.sample.prime, config.sample.temperature
-    options = {
-        "length": config.sample.length,
-        "seed": config.train.seed,
-        "execution": execution(config),
-    }
-    if end := form_of(config.data).end:  # a model goes on to no other document
-        texts = documents(params, end, _SHOWN, temperature, prime=prime, **options)
-        return loss, "\n".join(map(_as_text, texts))[: config.sample.length]
-    return loss, _as_text(sample(params, prime, temperature, **options))
-
-
-def _as_text(text: str | bytes) -> str:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return loss, excerpt(
+        gather(params, plan.mesh),
+        config.sample.temperature,
+        end=form_of(config.data).end,
+        prime=config.sample.prime,
+        length=config.sample.length,
+        seed=config.train.seed,
+        execution=execution(config),
+    )
