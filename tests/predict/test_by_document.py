@@ -251,3 +251,14 @@ def test_predictors_that_are_made_of_others_tell_them_of_documents():
     for whole in (charjax.Ensemble([ngram] * 2), charjax.Mixture([ngram] * 2)):
         found = charjax.score(whole, TEXT, end=END).log_probs
         np.testing.assert_allclose(found, score, rtol=1e-5)
+
+
+def test_an_excerpt_is_of_whole_documents_where_there_are_some(monkeypatch):
+    monkeypatch.setattr(by_document, "_SHOWN", 2)
+    how = {"prime": "ro", "length": 20, "seed": 4}
+    params = model_of("lstm")
+    texts = predict.documents(params, END, 2, 0.8, **how)
+    shown = by_document.excerpt(params, 0.8, end=END, **how)
+    assert shown == "\n".join(texts)[:20]
+    running_on = by_document.excerpt(params, 0.8, end="", **how)
+    assert running_on == charjax.sample(params, "ro", 0.8, length=20, seed=4)
