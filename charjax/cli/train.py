@@ -20,6 +20,7 @@ from charjax.training.fork import fork as make_fork
 from charjax.training.log import Log
 from charjax.training.signals import Stopped
 from charjax.training.sinks.screen import screen
+from charjax.training.sinks.tracker import send_report
 
 
 def train(args: argparse.Namespace) -> int:
@@ -45,7 +46,8 @@ def _run(config: Config, quiet: bool) -> int:
                 from charjax import report  # only here: it takes a while to import
 
                 log = Log([sink])
-                report.after_run(run.path, log.send)
+                if page := report.after_run(run.path, log.send):
+                    send_report(config, run.path, page, log.warn)
                 log.raise_failure()
     except Stopped as stopped:
         with contextlib.suppress(OSError):  # the terminal may be gone

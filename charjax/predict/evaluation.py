@@ -15,7 +15,7 @@ from charjax.errors import TextError
 from charjax.model.forward import forward
 from charjax.model.loss import nats
 from charjax.model.params import Params, initial_carry
-from charjax.predict.predictor import Predictor, predictor_of
+from charjax.predict.predictor import Predictor, predictor_of, read
 from charjax.text.streams import Lanes
 from charjax.unroll.execution import Execution
 from charjax.unroll.precision import sum_type
@@ -187,7 +187,9 @@ def _of_any(predictor: Predictor, lanes: Lanes, num_chunks: int) -> np.ndarray:
     nats_KxB = np.empty((num_chunks, lanes.batch_size))
     for chunk in range(num_chunks):
         ids_SxB = lanes.window(chunk * T, T + 1).T
-        state, log_probs_TxBxV = predictor.read(state, ids_SxB[:-1])
+        begins_BxT = lanes.begins(chunk * T, T)
+        begins_TxB = None if begins_BxT is None else begins_BxT.T
+        state, log_probs_TxBxV = read(predictor, state, ids_SxB[:-1], begins_TxB)
         targets_TxBx1 = ids_SxB[1:, :, None].astype(np.int64)
         chosen = np.take_along_axis(np.asarray(log_probs_TxBxV), targets_TxBx1, axis=-1)
         counts_BxT = lanes.counts(chunk * T, T)

@@ -3,13 +3,13 @@
 import numpy as np
 
 from charjax.model import Params
-from charjax.predict import Dynamic, gather_statistics, predictor_of
+from charjax.predict import Dynamic, predictor_of
 from charjax.predict.evaluation import chunk_losses
 from charjax.predict.mixture import mixed
 from charjax.predict.scoring import log_probs_of
 from charjax.report.counting import CHARACTERS, ORDER, fit_ngram
 from charjax.report.heldout import HeldOut, num_chunks, passages, start_of_lanes
-from charjax.report.learning import excerpts
+from charjax.report.learning import statistics_of
 from charjax.report.read import Section
 from charjax.text import Streams
 from charjax.text.made_up import MadeLanes
@@ -39,11 +39,13 @@ def other_predictors(
         return None
     ngram, lanes = fit_ngram(streams.train, params.vocab), heldout.lanes
     chunks = num_chunks(lanes, _NGRAM_CHARACTERS)
-    ids = passages(lanes, _READ).ravel()
+    ids_NxL, begins_NxL = passages(lanes, _READ)
+    ids = ids_NxL.ravel()
+    begins = None if begins_NxL is None else begins_NxL.ravel()
     # Gathered anew, as a report writes nothing into a checkpoint's folder.
-    dynamic = Dynamic(params, gather_statistics(params, excerpts(streams.train)))
+    dynamic = Dynamic(params, statistics_of(params, streams.train))
     model, learning, counts = (
-        log_probs_of(predictor_of(predictor), ids)
+        log_probs_of(predictor_of(predictor), ids, begins=begins)
         for predictor in (params, dynamic, ngram)
     )
     name = f"{ORDER}-gram"
@@ -57,7 +59,7 @@ def other_predictors(
     return {
         "order": ORDER,
         "loss": float(np.mean(chunk_losses(ngram, lanes, most_chunks=chunks))),
-        "characters": start_of_lanes(streams.train, CHARACTERS).size,
+        "characters": start_of_lanes(streams.train, CHARACTERS).ids_NxL.size,
         "read": len(ids),
         "bytes_per_character": float(params.vocab.num_bytes[ids].mean()),
         "rows": [[name, -float(x.mean(dtype="float64"))] for name, x in rows.items()],

@@ -222,15 +222,16 @@ def temperatures(temperatures: Section) -> str:
         for t in temperatures["texts"]
     )
     prime = temperatures["prime"]
-    begins = (
-        f'begins with <q class="term">{text(prime)}</q>'
-        if prime
-        else "begins with a character drawn uniformly"
-    )
+    has_documents, begins = temperatures["documents"], ""
+    if prime:
+        each = "Each document" if has_documents else "Each"
+        begins = f' {each} begins with <q class="term">{text(prime)}</q>.'
+    elif not has_documents:
+        begins = " Each begins with a character drawn uniformly."
     return f"""
 <section><h2>Samples by temperature</h2>
 <p>Text drawn from the best checkpoint. A low temperature gives likely text, a high one
-varied text. Each {begins}.</p>
+varied text.{begins}</p>
 <div class="wide cards">{cards}</div></section>"""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from charjax import checkpoint, hosts
 from charjax.config import Config
-from charjax.errors import CharjaxError, TrainingError
+from charjax.errors import CharjaxError, Pruned, TrainingError
 from charjax.parallel import WHOLE, gather, highest, spread
 from charjax.predict import evaluate
 from charjax.text import Corpus
@@ -39,11 +39,13 @@ class Asked(NamedTuple):
     Attributes:
       signum: the signal that asks to stop, or 0.
       has_failed: 1 where a sink or a write failed.
+      is_pruned: 1 where a sink asked for a stop.
       save: 1 where a save was asked for.
     """
 
     signum: int = 0
     has_failed: int = 0
+    is_pruned: int = 0
     save: int = 0
 
 
@@ -92,13 +94,13 @@ class Loop:
         rewind(file, self.saved_step, self.progress.validated_step)
 
     def run(self) -> None:
-        """Trains until the last step, patience, a signal or a failing sink ends it."""
+        """Trains until the last step, patience, a signal or a sink ends it."""
         unread: Dispatch | None = None
         while True:
             if hosts.count() == 1:
                 self.asked = self._asked_here()
-            must_stop = self.asked.signum or self.asked.has_failed
-            save_asked = self.asked.save
+            *reasons, save_asked = self.asked
+            must_stop = any(reasons)
             if must_stop or save_asked or self._is_validation_due():
                 self._read(unread)
                 unread = None
@@ -129,7 +131,8 @@ class Loop:
 
     def _asked_here(self) -> Asked:
         has_failed = bool(self.log.failure or self.writer.failure)
-        return Asked(self.stop.signum, int(has_failed), int(self.stop.take_save()))
+        is_pruned, save = self.log.pruned is not None, self.stop.take_save()
+        return Asked(self.stop.signum, int(has_failed), int(is_pruned), int(save))
 
     def _read(self, unread: Dispatch | None) -> None:
         if unread is not None:
@@ -238,7 +241,7 @@ class Loop:
         self.writer.close()
         # A signal comes first: a terminal that closes sends one and fails the display.
         signum = self.stop.signum or self.asked.signum
-        if not signum:
+        if self.asked.has_failed and not signum:
             self.log.raise_failure()
             raise self.writer.failure or CharjaxError(
                 "another process failed; the run is saved. Its own message says why."
@@ -246,10 +249,11 @@ class Loop:
         how = "the same command continues"
         if self.config.train.restart:
             how = f"train.run_name={self.path.name} without train.restart continues"
-        raise Stopped(
-            f"stopped at step {self.step:,} and saved in {self.path}; {how}",
-            signum,
-        )
+        where = f"at step {self.step:,} and saved in {self.path}; {how}"
+        if signum:
+            raise Stopped(f"stopped {where}", signum)
+        hosts.of_leader(self.writer.mark_pruned)
+        raise Pruned(f"pruned {where}") from self.log.pruned
 
     def _save_and_go_on(self) -> None:
         """Saves without validating, as a signal asked."""

@@ -11,8 +11,9 @@ from charjax.config import Config
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
-from charjax.predict import documents, evaluate, sample
+from charjax.predict import evaluate, sample
 from charjax.predict.answers import answers
+from charjax.predict.by_document import excerpt
 from charjax.text.form import form_of
 from charjax.text.made_up import held_out_examples, is_made_up
 from charjax.text.tasks import END
@@ -25,7 +26,7 @@ from charjax.units import in_bits
 
 Emit = Callable[..., None]
 
-_SHOWN = 8  # documents or answers of a sample, where the text has some
+_SHOWN = 8  # answers of a sample
 _ASKED = 50  # questions of each difficulty
 
 
@@ -158,16 +159,15 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         return loss, ""
     if is_made_up(config.data):
         return loss, _answers(params, config)
-    prime, temperature = config.sample.prime, config.sample.temperature
-    options = {
-        "length": config.sample.length,
-        "seed": config.train.seed,
-        "execution": execution(config),
-    }
-    if end := form_of(config.data).end:  # a model goes on to no other document
-        texts = documents(params, end, _SHOWN, temperature, prime=prime, **options)
-        return loss, "\n".join(map(_as_text, texts))[: config.sample.length]
-    return loss, _as_text(sample(params, prime, temperature, **options))
+    return loss, excerpt(
+        params,
+        config.sample.temperature,
+        end=form_of(config.data).end,
+        prime=config.sample.prime,
+        length=config.sample.length,
+        seed=config.train.seed,
+        execution=execution(config),
+    )
 
 
 def _answers(params: Params, config: Config) -> str:
@@ -183,9 +183,5 @@ def _answers(params: Params, config: Config) -> str:
             execution=execution(config),
         )  # fmt: skip
         note = "" if right_N[n] else f"  (wrong: {answer.strip()})"
-        lines.append(_as_text(given).strip() + note)
+        lines.append(str(given).strip() + note)
     return "\n".join(lines)
-
-
-def _as_text(text: str | bytes) -> str:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text

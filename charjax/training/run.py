@@ -23,6 +23,7 @@ from charjax.training.signals import StopRequest, stop_on_signals
 from charjax.training.sinks.console import console
 from charjax.training.sinks.records import Sink
 from charjax.training.sinks.tensorboard import tensorboard
+from charjax.training.sinks.tracker import tracker
 from charjax.unroll import choose
 
 
@@ -72,6 +73,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
       CheckpointError: a checkpoint cannot be read or written, or is of another run.
       TrainingError: the loss is not finite, or it exploded.
       SinkError: a sink failed; the state is saved.
+      Pruned: a sink asked for a stop; the state is saved, to go on with later.
       Stopped: a signal came; the state is saved, unless a second one followed.
 
     Example:
@@ -101,8 +103,9 @@ def _sinks(config: Config, sinks: Sequence[Sink]) -> Iterator[Sequence[Sink]]:
     if not hosts.is_leader():
         yield ()
         return
-    with tensorboard(config) as more_sinks:
-        yield (*sinks, *more_sinks)
+    with tensorboard(config) as board, tracker(config, Log(sinks).warn) as tracked:
+        # A tracker may ask for a key, which it cannot once a display is drawn.
+        yield (*tracked, *sinks, *board)
 
 
 def _train(config: Config, log: Log, stop: StopRequest) -> Run:

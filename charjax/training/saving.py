@@ -186,6 +186,11 @@ class RunWriter:
                 "run."
             )
 
+    def mark_pruned(self) -> None:
+        """Marks the run as one that a sink stopped, until it goes on."""
+        self._require_ours()
+        self._try(lambda: append(self.path / folder.PRUNED, b""), tolerant=False)
+
     def _write_metrics(self) -> None:
         self._require_ours()
         if self._unwritten:
