@@ -101,6 +101,7 @@ class Loop:
                 self.asked = self._asked_here()
             *reasons, save_asked = self.asked
             must_stop = any(reasons)
+            self.asked = self.asked._replace(save=0)
             if must_stop or save_asked or self._is_validation_due():
                 self._read(unread)
                 unread = None
@@ -137,7 +138,8 @@ class Loop:
     def _read(self, unread: Dispatch | None) -> None:
         if unread is not None:
             self.reader.read(unread, self._last_good())
-            self.asked = Asked(*map(int, unread.asked))
+            if hosts.count() > 1:
+                self.asked = Asked(*map(int, unread.asked))
 
     def _at_once(self) -> contextlib.AbstractContextManager[None]:
         """Lets a signal end what follows, but not for one of several processes."""
