@@ -78,21 +78,24 @@ class _Tracked:
         if record["kind"] == "begin":
             self.open(Path(record["path"]), flatten(record["config"]))
         elif record["kind"] in KEPT:
-            metrics: dict[str, Any] = figures(record)
-            if sample := record.get("sample"):
-                page = f"<pre>{html.escape(sample)}</pre>"
-                metrics["sample"] = self._package.Html(page)
-            self._do(lambda: self._run.log(metrics, step=record["step"]))
+            self._do(lambda: self._log(record))
+
+    def _log(self, record: Record) -> None:
+        metrics: dict[str, Any] = figures(record)
+        if sample := record.get("sample"):
+            page = f"<pre>{html.escape(sample)}</pre>"
+            metrics["sample"] = self._package.Html(page)
+        self._run.log(metrics, step=record["step"])
 
     def open(self, path: Path, config: dict[str, Any] | None) -> None:
         """Begins the run, or goes on with it."""
 
         def init() -> Any:
-            name = f"{path.name}-{_id_of(path)}"
-            more = {}
+            known = _id_of(path)
+            name, more = f"{path.name}-{known}", {}
             if self._name == "wandb":  # its run is found by an id, trackio's by a name
                 refuse_links(path / "wandb")
-                more = {"id": name, "dir": str(path), "reinit": "create_new",
+                more = {"id": known, "dir": str(path), "reinit": "create_new",
                         "settings": {"console": "off"}}  # fmt: skip
             return self._package.init(
                 project=_PROJECT, name=name, config=config, resume="allow", **more
