@@ -189,7 +189,7 @@ def _dynamic_loss(run: Path) -> Row:
     dynamic, saved = dynamic_for(run), read_config(run)
     assert saved is not None
     streams = make_streams(saved[0], open_text(saved[0], print), dynamic.vocab)
-    text = dynamic.vocab.decode(passages(streams.val, _DYNAMIC).ravel())
+    text = dynamic.vocab.decode(passages(streams.val, _DYNAMIC).ids_NxL.ravel())
     return {"dynamic": charjax.score(dynamic, text).nats}
 
 

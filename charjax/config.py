@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from charjax.errors import ConfigError, did_you_mean
-from charjax.fields import FIELDS, FREE, GROUPS, SHAPE
+from charjax.fields import FIELDS, FREE, GROUPS, OF_TASKS, SHAPE, UNUSED
 
 # An `ml_collections.ConfigDict`, whose fields have no static types.
 Config = Any
@@ -52,6 +52,7 @@ def check_config(config: Config) -> Config:
     _check_averages(full)
     _check_rate(full)
     _check_documents(full)
+    _check_task(full)
     return full
 
 
@@ -275,6 +276,25 @@ def _check_documents(config: Config) -> None:
         raise ConfigError(
             "data.by_document must be false without documents; got true. Try "
             "data.separator='\\n', with what ends a document of the text."
+        )
+
+
+def _check_task(config: Config) -> None:
+    data, values = config.data, flatten(config)
+    name = "" if data.dir else data.name
+    text = f"data.dir={data.dir}" if data.dir else f"data.name={name}"
+    for field in UNUSED.get(name, OF_TASKS):
+        default = FIELDS[field].default
+        if values[field] != default:
+            other = "leaving it out" if name in UNUSED else "data.name=programs"
+            raise ConfigError(
+                f"{field} must be {default!r} with {text}, which does not use it; "
+                f"got {_shown(values[field])}. Try {other}."
+            )
+    if name in UNUSED and not config.train.max_steps:
+        raise ConfigError(
+            f"train.max_steps must be above 0 with {text}, which has no end; "
+            "got 0. Try 5000."
         )
 
 

@@ -30,9 +30,9 @@ def choose(kind: str) -> Any:
       ConfigError: JAX sees no such device.
     """
     if kind == "auto":
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     try:
-        return jax.devices(kind)[0]
+        return jax.local_devices(backend=kind)[0]
     except RuntimeError:
         seen = ", ".join(sorted({device.platform for device in jax.devices()}))
         raise ConfigError(

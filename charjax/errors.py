@@ -40,6 +40,10 @@ class SinkError(CharjaxError):
     """A function that receives a run's records failed; `__cause__` is its error."""
 
 
+class Pruned(CharjaxError):
+    """A function that receives a run's records asked it to stop; it can go on later."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the closest known name, or an empty string.
 

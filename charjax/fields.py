@@ -83,7 +83,7 @@ GROUPS = {
 # fmt: off
 FIELDS = {
     "data.name": Field("shakespeare", "free",
-        "a data set, text file (.gz, .xz, .zst too), folder, 'glob/**/*.txt', or -"),
+        "a data set or task, text file (.gz, .xz, .zst too), folder, pattern, or -"),
     "data.dir": Field("", "free",
         "any folder of text files; used instead of data.name"),
     "data.encoding": Field("utf-8", "learning",
@@ -113,6 +113,14 @@ FIELDS = {
         "characters in a chunk: how far back the gradient reaches", _SIZE),
     "data.random_offset": Field(False, "learning",
         "shift the chunks by a random offset each epoch"),
+    "data.digits": Field(4, "learning",
+        "addition, programs: of the largest numbers in a question",
+        _at_least(1, 15)),
+    "data.nesting": Field(1, "learning",
+        "programs: operations of the hardest ones", _at_least(1, 10)),
+    "data.curriculum": Field("combined", "learning",
+        "addition, programs: how questions become harder, if they do",
+        _one_of("none", "naive", "mixed", "combined")),
 
     "model.cell": Field("lstm", "shape",
         "lstm, gru, rnn or another file of charjax/cells, or a cell you registered"),
@@ -226,6 +234,10 @@ FIELDS = {
         "chance that a lane starts a step from the zero state", _SHARE),
     "train.tensorboard": Field(False, "free",
         "also write TensorBoard event files into the run's folder"),
+    "train.tracker": Field("", "free",
+        "also send the run to this tracker: wandb or trackio; empty: to none",
+        Rule("wandb, trackio or empty", ("", "wandb", "trackio").__contains__,
+             ("wandb", "trackio"))),
     "train.patience": Field(0, "free",
         "stop after this many validations without a better one; 0: never",
         _at_least(0)),
@@ -287,6 +299,13 @@ def choices(name: str) -> tuple[str, ...]:
 SHAPE = tuple(
     name.removeprefix("model.") for name, f in FIELDS.items() if f.scope == "shape"
 )
+
+# Fields that only tasks use, whose texts are made up; by task, those that it does not.
+OF_TASKS = ("data.digits", "data.nesting", "data.curriculum")
+_USED = {"data.name", "data.dir", "data.batch_size", "data.seq_length", *OF_TASKS}
+_OF_FILES = ("train.max_epochs", "sample.prime", "sample.temperature")
+_OF_FILES += tuple(n for n in FIELDS if n.startswith("data.") and n not in _USED)
+UNUSED = {"addition": (*_OF_FILES, "data.nesting"), "programs": _OF_FILES}
 
 # Fields that may change when a run is continued.
 FREE = frozenset(

@@ -115,6 +115,34 @@ def test_segments_that_do_not_divide_a_chunk_are_refused_with_a_size_that_does()
     check_config(config)
 
 
+# Values that a task refuses, and an ordinary text those of tasks.
+UNFIT = [
+    ({"digits": 0}, r"data.digits must be in \[1, 15\]; got 0. Try 4"),
+    ({"nesting": 11}, r"data.nesting must be in \[1, 10\]; got 11. Try 1"),
+    ({"curriculum": "mix"}, "data.curriculum must be one of .* Did you mean 'mixed'"),
+    ({"nesting": 2}, "data.nesting must be 1 with data.name=addition, which does not"),
+    ({"field": "text"}, "data.field must be '' with data.name=addition.*got 'text'"),
+    ({"separator": "\n"}, "data.separator must be '' with data.name=addition"),
+    ({"train_frac": 0.8}, "data.train_frac must be 0.95 with .*; got 0.8. Try leaving"),
+    ({"name": "shakespeare", "digits": 3}, "data.digits must be 4 with data.name=shak"),
+    ({"dir": "texts", "curriculum": "none"}, "data.curriculum must be 'combined' with"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), UNFIT)
+def test_a_field_that_would_do_nothing_with_a_text_is_refused(data, message):
+    with pytest.raises(ConfigError, match=message):
+        check_config({"data": {"name": "addition"} | data, "train": {"max_steps": 9}})
+
+
+def test_a_task_must_have_an_end():
+    with pytest.raises(ConfigError, match=r"max_steps must be above 0 .*Try 5000"):
+        check_config({"data": {"name": "programs"}})
+    check_config({"data": {"name": "programs"}, "train": {"max_steps": 1}})
+    with pytest.raises(ConfigError, match=r"max_epochs must be 50 with"):
+        check_config({"data": {"name": "programs"}, "train": {"max_epochs": 2}})
+
+
 def test_a_long_value_is_shown_short():
     with pytest.raises(ConfigError) as error:
         check_field("data.dir", "a\n\x1b" * 10**6 + "\0")

@@ -100,6 +100,10 @@ for devices in (5, 3):
         train("none", devices)
     except charjax.ConfigError as error:
         found[str(devices)] = str(error)
+config.data.update(dir="", name="addition", digits=1)
+config.train.update(max_epochs=50, max_steps=3)
+for name, devices in [("sums by one", 1), ("sums by four", 4)]:
+    found[name] = [r["loss"] for r in train(name, devices).history if "loss" in r]
 print(json.dumps(found))
 """
 
@@ -116,6 +120,7 @@ def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
     assert len(found["one"]) > 20
     for name in ("four", "both"):
         np.testing.assert_allclose(found[name], found["one"], rtol=1e-5)
+    np.testing.assert_allclose(found["sums by four"], found["sums by one"], rtol=1e-5)
     assert found["5"].startswith("train.devices must be at most the 4 that JAX sees")
     assert found["3"].startswith("train.devices must divide data.batch_size, 8; got 3")
 
@@ -123,9 +128,10 @@ def test_losses_do_not_depend_on_the_number_of_devices(tmp_path):
 def test_all_devices_are_as_many_as_divide_the_lanes(monkeypatch):
     device = jax.devices()[0]
     monkeypatch.setattr(jax, "local_devices", lambda backend: [device] * 8)
-    monkeypatch.setattr(jax, "make_mesh", lambda shape, *_, **__: shape)
-    assert parallel.make_mesh(device, 0, 50) == (5,)
-    assert parallel.make_mesh(device, 8, 64) == (8,)
-    assert parallel.make_mesh(device, 0, 7) == (7,)
+    monkeypatch.setattr(jax, "devices", lambda platform: [device] * 8)
+    monkeypatch.setattr(parallel, "Mesh", lambda devices, *_, **__: len(devices))
+    assert parallel.make_mesh(device, 0, 50) == 5
+    assert parallel.make_mesh(device, 8, 64) == 8
+    assert parallel.make_mesh(device, 0, 7) == 7
     with pytest.raises(ConfigError, match=r"at most the 8 .* got 9. Try"):
         parallel.make_mesh(device, 9, 90)

@@ -1,6 +1,8 @@
 """Arrays by name, written and read by Orbax: one thread at a time, and checked.
 
-Everything that Orbax and TensorStore do to a caller is dealt with here. They work in
+Where several processes train together, all of them write a checkpoint, with the same
+arrays, and each reads one for itself. Everything that Orbax and TensorStore do to a
+caller is dealt with here. They work in
 several threads and an event loop, so only one save or load at a time is safe (and a
 process that used them must not be forked; start others with 'spawn'). They expand `[`
 in paths, and print pages when a disk is full. They allocate what a file asks for, so
@@ -97,7 +99,7 @@ def _read_group(
 ) -> dict[str, np.ndarray]:
     from orbax.checkpoint import v1 as ocp
 
-    with _orbax():
+    with _orbax(alone=True):
         try:
             index.check(path / group, expected)
             target = dict.fromkeys(expected, np.ndarray)
@@ -109,11 +111,18 @@ def _read_group(
 
 
 @contextlib.contextmanager
-def _orbax() -> Iterator[None]:
-    """Lets one thread at a time use Orbax, with charjax's options, and quietly."""
+def _orbax(*, alone: bool = False) -> Iterator[None]:
+    """Lets one thread at a time use Orbax, with charjax's options, and quietly.
+
+    Args:
+      alone: whether this process does so without the others that train with it.
+    """
     from orbax.checkpoint import v1 as ocp
 
     context = ocp.Context()
+    if alone:
+        context.multiprocessing.primary_host = jax.process_index()
+        context.multiprocessing.active_processes = {jax.process_index()}
     # Weights hardly compress, and files as large as their arrays bound the memory
     # that reading them takes.
     context.array.saving.use_compression = False

@@ -1,5 +1,6 @@
 """Saving a checkpoint: written beside its name, read back, and only then renamed."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from charjax import hosts
 from charjax.checkpoint import arrays, files, formats, trees
 from charjax.checkpoint import manifest as manifests
 from charjax.checkpoint.files import GROUPS, TRY_ANOTHER, StrPath
@@ -37,7 +39,8 @@ def save(
     takes 40 of the 230 ms of a save of 0.5 M parameters with Adam's state (6.6 MB, two
     busy cores), and the memory of one group of arrays more.
 
-    Any thread may save. Only one at a time uses Orbax, so the others wait.
+    Any thread may save. Only one at a time uses Orbax, so the others wait. Of several
+    processes that train together all must save; the first one publishes.
 
     Args:
       run_dir: the run's folder; it is made if it is missing.
@@ -69,7 +72,7 @@ def save(
     ending = "interrupted" if loss is None else f"{loss:.4f}"
     path = Path(run_dir) / f"lm_{params.spec.cell}_epoch{epoch:.2f}_{ending}"
     arrays.require_usable(path)
-    tmp = files.tmp_beside(path)
+    tmp = Path(hosts.of_leader(lambda: str(files.tmp_beside(path))))
     try:
         _write(
             tmp,
@@ -82,7 +85,7 @@ def save(
             config=dict(config),
             progress=dict(progress),
         )
-        return files.publish(tmp, path, int(step))
+        return Path(hosts.of_leader(lambda: str(files.publish(tmp, path, int(step)))))
     except CheckpointError:
         raise
     except Exception as error:  # Orbax raises all kinds
@@ -91,7 +94,8 @@ def save(
             "corrected, or another train.checkpoint_dir."
         ) from error
     finally:
-        files.remove(tmp)
+        if hosts.is_leader():
+            files.remove(tmp)
 
 
 def _write(tmp: Path, params: Params, training: Any, **fields: Any) -> None:
@@ -108,32 +112,50 @@ def _write(tmp: Path, params: Params, training: Any, **fields: Any) -> None:
     """
     tree = trees.flatten("params", params) | trees.flatten("training", training)
     saved = {name: trees.to_numpy(name, leaf) for name, leaf in tree.items()}
-    shutil.rmtree(tmp, ignore_errors=True)
-    tmp.mkdir(parents=True)
-    files.require_space(tmp, sum(array.nbytes for array in saved.values()))
-    arrays.write(tmp, saved)
-    manifest = Manifest(
-        **fields,
-        saved=time.time(),
-        spec=formats.stored_spec(params.spec),
-        vocab=params.vocab.to_json(),
-        versions=manifests.versions(),
-        leaves={name: trees.describe(leaf) for name, leaf in tree.items()},
-        files={n: files.digest(f) for n, f in files.array_files(tmp).items()},
-    )
-    raw = sealed.seal(vars(manifest))
-    (tmp / MANIFEST).write_bytes(raw)
-    if reason := _differs_when_read_back(tmp, raw, saved):
+
+    def prepare() -> None:
+        shutil.rmtree(tmp, ignore_errors=True)
+        tmp.mkdir(parents=True)
+        files.require_space(tmp, sum(array.nbytes for array in saved.values()))
+
+    def describe() -> str:
+        manifest = Manifest(
+            **fields,
+            saved=time.time(),
+            spec=formats.stored_spec(params.spec),
+            vocab=params.vocab.to_json(),
+            versions=manifests.versions(),
+            leaves={name: trees.describe(leaf) for name, leaf in tree.items()},
+            files={n: files.digest(f) for n, f in files.array_files(tmp).items()},
+        )
+        raw = sealed.seal(vars(manifest))
+        (tmp / MANIFEST).write_bytes(raw)
+        return hashlib.sha256(raw).hexdigest()
+
+    hosts.of_leader(prepare)
+    hosts.together(lambda: arrays.write(tmp, saved))
+    digest = hosts.of_leader(describe)
+    # By each process: Orbax counts the calls, and they must agree at the next save.
+    hosts.together(lambda: _read_back(tmp, digest, saved))
+
+
+def _read_back(tmp: Path, digest: str, saved: Mapping[str, np.ndarray]) -> None:
+    """Loads a checkpoint; raises an OSError where it differs from what was saved."""
+    if reason := _difference(tmp, digest, saved):
         raise OSError(f"what was read back differs from it, {reason}")
 
 
-def _differs_when_read_back(
-    tmp: Path, raw: bytes, saved: Mapping[str, np.ndarray]
-) -> str | None:
-    """Loads a checkpoint; returns where it differs from what was saved, or None."""
+def _difference(tmp: Path, digest: str, saved: Mapping[str, np.ndarray]) -> str | None:
+    """Loads a checkpoint; returns where it differs from what was saved, or None.
+
+    Args:
+      tmp: its folder.
+      digest: the sha256 of its manifest.
+      saved: its arrays.
+    """
     try:
         manifest = manifests.read(tmp)
-        if sealed.seal(vars(manifest)) != raw:
+        if hashlib.sha256(sealed.seal(vars(manifest))).hexdigest() != digest:
             return MANIFEST
         files.check_digests(tmp, manifest.files, GROUPS)
         for group in GROUPS:

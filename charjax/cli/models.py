@@ -11,7 +11,10 @@ from charjax.devices import current_platform, keep_compilations
 from charjax.errors import MissingTextError, TextError
 from charjax.model import Params, cell_of
 from charjax.predict import Dynamic
-from charjax.text.form import Form, form_of
+from charjax.text.form import Form, form_of, nfc_of
+from charjax.text.made_up import is_made_up
+from charjax.text.tasks import END
+from charjax.text.vocab import Vocab
 from charjax.unroll import Execution, choose
 
 
@@ -33,13 +36,20 @@ def load_dynamic(args: argparse.Namespace) -> Dynamic:
     return dynamic
 
 
-def form_of_run(args: argparse.Namespace) -> Form:
-    """Returns how the text was read that the model of the arguments is trained on."""
+def form_of_run(path: str, which: str = "best", *, fallback: bool = False) -> Form:
+    """Returns how the text was read that a saved model is trained on."""
     from charjax.training.folder import checked_config  # only here: it takes a while
 
-    path = checkpoint.find(args.path, args.which, fallback=args.fallback)
-    config = checked_config(checkpoint.read(path).config, str(path))
+    found = checkpoint.find(path, which, fallback=fallback)
+    config = checked_config(checkpoint.read(found).config, str(found))
     return form_of(config.data)
+
+
+def end_of_answers(args: argparse.Namespace) -> list[str]:
+    """Returns what ends an answer of a model that learned a task; else nothing."""
+    path = checkpoint.find(args.path, args.which, fallback=args.fallback)
+    data = checkpoint.read(path).config.get("data")
+    return [END] if isinstance(data, dict) and is_made_up(data) else []
 
 
 def _announce(params: Params) -> None:
@@ -58,6 +68,19 @@ def prime_of(args: argparse.Namespace, encoding: str) -> str | bytes:
     if args.prime_file:
         return read_text(args.prime_file, encoding)
     return os.fsencode(args.prime) if encoding == "bytes" else args.prime
+
+
+def text_of(file: str, vocab: Vocab, form: Form) -> str | bytes:
+    """Returns the text of a file, in the form of the text that a model is trained on.
+
+    Raises:
+      MissingTextError: the file cannot be read.
+      TextError: it is not valid UTF-8.
+    """
+    text = read_text(file, vocab.encoding)
+    if form.normalize == "nfc" and isinstance(text, str):
+        return nfc_of(text)
+    return text
 
 
 def read_text(file: str, encoding: str) -> str | bytes:

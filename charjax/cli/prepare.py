@@ -5,10 +5,14 @@ import argparse
 from charjax.cli.output import say
 from charjax.config import parse_field
 from charjax.text import find, open_corpus
+from charjax.text.tasks import TASKS
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Prepares a text ahead of its first run."""
+    if args.name in TASKS:
+        say(f"{args.name} is made up as it is read: there is nothing to prepare")
+        return
     corpus = open_corpus(
         find(args.name, say=say),
         args.encoding,

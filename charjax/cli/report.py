@@ -5,7 +5,7 @@ import argparse
 import charjax.report
 from charjax import predict
 from charjax.checkpoint import load
-from charjax.cli.models import read_text
+from charjax.cli.models import form_of_run, text_of
 from charjax.cli.output import say, warn
 from charjax.devices import keep_compilations
 from charjax.errors import ConfigError
@@ -38,16 +38,19 @@ def _compare_on_text(args: argparse.Namespace) -> None:
             "charjax compare cv/a cv/b --text FILE."
         )
     keep_compilations(warn)
-    first, second = map(load, args.paths)
-    text = read_text(args.text, first.vocab.encoding)
-    scores = [predict.score(params, text) for params in (first, second)]
+    models = [(load(path), form_of_run(path)) for path in args.paths]
+    texts = [text_of(args.text, params.vocab, form) for params, form in models]
+    scores = [
+        predict.score(params, text, end=form.end)
+        for (params, form), text in zip(models, texts, strict=True)
+    ]
     found = charjax.report.paired(*scores)
     error = "" if found.error is None else f" ± {found.error:.4f} (standard error)"
     for name, score, path in zip("AB", scores, args.paths, strict=True):
         say(f"{name}      {score.nats:.4f} nats/char  {path}")
     say(f"B - A  {found.nats:+.4f} nats/char{error}")
-    _show_passages("A", text, found.first_better)
-    _show_passages("B", text, found.second_better)
+    _show_passages("A", texts[0], found.first_better)
+    _show_passages("B", texts[1], found.second_better)
 
 
 def _show_passages(name: str, text: str | bytes, passages: list[Passage]) -> None:

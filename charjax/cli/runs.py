@@ -10,7 +10,7 @@ from charjax.config import flatten
 from charjax.devices import current_platform
 from charjax.errors import CharjaxError, DamagedError
 from charjax.model import cell_of, num_parameters
-from charjax.training.folder import is_finished
+from charjax.training.folder import state_of
 from charjax.units import bits, in_bits, shown
 from charjax.unroll import Execution
 from charjax.unroll.choose import describe
@@ -90,24 +90,24 @@ def _print_checkpoints(entries: list[tuple[Path, Manifest]]) -> None:
 
 
 def _print_runs(entries: list[tuple[Path, Manifest]]) -> None:
-    """Prints a row for each run: its lowest loss, and the epoch and step it reached."""
+    """Prints a row for each run: its lowest loss, and how far it has come."""
     runs: dict[Path, list[Manifest]] = {}
     for path, manifest in entries:
         runs.setdefault(path.parent, []).append(manifest)
     head, losses = _losses([manifests[0] for manifests in runs.values()])
     say(
-        f"{head}  {'epoch':>7}  {'step':>9}  {'finished':8}  "
+        f"{head}  {'epoch':>7}  {'step':>9}  {'state':10}  "
         f"{'model':20}  {'parameters':>10}  run"
     )
     for (path, manifests), loss in zip(runs.items(), losses, strict=True):
         best, last = manifests[0], max(manifests, key=lambda manifest: manifest.step)
-        finished = "yes" if is_finished(path) else "no"
+        state = state_of(path, str(last.progress.get("text_sha256")))
         cell, layers, size = (
             best.spec.get(name, "?") for name in ("cell", "num_layers", "hidden_size")
         )
         model = f"{cell} {layers} x {size}"
         say(
-            f"{loss}  {last.epoch:7.2f}  {last.step:>9,}  {finished:8}  "
+            f"{loss}  {last.epoch:7.2f}  {last.step:>9,}  {state:10}  "
             f"{model:20}  {best.num_parameters:>10,}  {path}"
         )
 

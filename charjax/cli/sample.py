@@ -4,7 +4,13 @@ import argparse
 from typing import Any
 
 from charjax import predict
-from charjax.cli.models import form_of_run, load_dynamic, load_model, prime_of
+from charjax.cli.models import (
+    end_of_answers,
+    form_of_run,
+    load_dynamic,
+    load_model,
+    prime_of,
+)
 from charjax.cli.output import say, text_writer, warn
 from charjax.errors import ConfigError
 from charjax.predict.options import DrawOptions
@@ -19,6 +25,8 @@ def sample(args: argparse.Namespace) -> None:
     _check_together(args)
     model = load_dynamic(args) if args.dynamic else load_model(args)
     prime = prime_of(args, model.vocab.encoding)
+    if args.match is None:
+        args.stop = args.stop or end_of_answers(args)
     if args.beam is not None:
         _complete(args, model, prime)
         return
@@ -110,7 +118,7 @@ def _write_documents(
             f"--documents must be alone; got --num-samples {args.num_samples} too. Try "
             f"--documents {args.documents}."
         )
-    if not (end := form_of_run(args).end):
+    if not (end := _end_of(args)):
         raise ConfigError(
             f"{args.path} must be trained on documents for --documents; it has no "
             "data.separator. Try --num-samples."
@@ -127,6 +135,10 @@ def _write_documents(
         write("\n")
 
 
+def _end_of(args: argparse.Namespace) -> str:
+    return form_of_run(args.path, args.which, fallback=args.fallback).end
+
+
 def show_next(args: argparse.Namespace) -> None:
     """Prints the likeliest next characters and their probabilities."""
     if args.top < 0:
@@ -135,6 +147,7 @@ def show_next(args: argparse.Namespace) -> None:
         )
     params = load_model(args)
     prime = prime_of(args, params.vocab.encoding)
-    table = predict.next_chars(params, prime, temperature=args.temperature)
+    options = {"end": _end_of(args), "temperature": args.temperature}
+    table = predict.next_chars(params, prime, **options)
     for symbol, probability in list(table.items())[: args.top or None]:
         say(f"{probability:8.4%}  {symbol!r}")

@@ -10,7 +10,7 @@ from charjax.cli.models import (
     load_dynamic,
     load_model,
     read_bytes,
-    read_text,
+    text_of,
 )
 from charjax.cli.output import say
 from charjax.cli.scores import Size, baseline_rows, rows_of, table
@@ -20,7 +20,6 @@ from charjax.model import Params
 from charjax.predict.mixture import mixed
 from charjax.predict.scoring import score_of
 from charjax.text.documents import bounds_of
-from charjax.text.form import nfc_of
 from charjax.text.novelty import novel_share
 
 
@@ -32,41 +31,24 @@ def score(args: argparse.Namespace) -> None:
             f"alone; got {args.lanes}. Try without one of them."
         )
     params = load_model(args)
-    text, form = read_text(args.text, params.vocab.encoding), form_of_run(args)
-    if form.normalize == "nfc" and isinstance(text, str):
-        text = nfc_of(text)
-    if form.end:
-        _score_documents(args, params, text, form.end)
-        return
-    if not (args.dynamic or args.ngram or args.ensemble or args.baselines):
-        options = {"on_unknown": args.on_unknown, "lanes": args.lanes}
-        _show(args, params, text, predict.score(params, text, **options))
-        return
-    _show_table(args, params, text)
-
-
-def _score_documents(
-    args: argparse.Namespace, params: Params, text: str | bytes, end: str
-) -> None:
-    """Prints how well a model predicts each document of a text by itself."""
-    for name in ("dynamic", "ngram", "ensemble", "baselines"):
-        if getattr(args, name):
-            raise ConfigError(
-                f"--{name} must be left out, as {args.path} is of documents, which are "
-                "scored one by one. Try without it."
-            )
-    options = {"on_unknown": args.on_unknown}
-    score = predict.score_documents(params, text, end, **options)
-    ids = params.vocab.encode(text, **options)
-    number = len(bounds_of(ids, params.vocab.encode(end))) - 1
-    say(f"documents        {number:,}")
-    _show(args, params, text, score)
+    form = form_of_run(args.path, args.which, fallback=args.fallback)
+    text = text_of(args.text, params.vocab, form)
+    if args.dynamic or args.ngram or args.ensemble or args.baselines:
+        _show_table(args, params, text, form.end)
+    else:
+        _show(args, params, text, form.end)
 
 
 def _show(
-    args: argparse.Namespace, params: Params, text: str | bytes, score: predict.Score
+    args: argparse.Namespace, params: Params, text: str | bytes, end: str
 ) -> None:
+    """Prints the figures of the model alone."""
+    options = {"on_unknown": args.on_unknown, "lanes": args.lanes}
+    score = predict.score(params, text, end=end, **options)
     known = params.vocab.encode(text, on_unknown=args.on_unknown)
+    if end:
+        number = len(bounds_of(known, params.vocab.encode(end))) - 1
+        say(f"documents        {number:,}")
     per_byte = score.bits / params.vocab.num_bytes[known].mean()
     say(f"characters       {len(score.log_probs):,}")
     say(f"nats/char        {score.nats:.4f}")
@@ -75,13 +57,15 @@ def _show(
     say(f"perplexity       {score.perplexity:.4f}")
 
 
-def _show_table(args: argparse.Namespace, params: Params, text: str | bytes) -> None:
+def _show_table(
+    args: argparse.Namespace, params: Params, text: str | bytes, end: str
+) -> None:
     """Prints a row for each predictor and compressor."""
     ids = params.vocab.encode(text, on_unknown=args.on_unknown)
     text = params.vocab.decode(ids)
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     scores = {
-        name: predict.score(predictor, text, lanes=args.lanes)
+        name: predict.score(predictor, text, end=end, lanes=args.lanes)
         for name, predictor in _predictors(args, params).items()
     }
     if len(scores) > 1:

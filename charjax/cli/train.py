@@ -2,12 +2,15 @@
 
 import argparse
 import contextlib
+import os
 import re
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import jax
 
-from charjax.cli import recipes, user_files
+from charjax import hosts
+from charjax.cli import output, recipes, user_files
 from charjax.cli.output import say, warn
 from charjax.config import Config, complete, default_config, parse_field
 from charjax.devices import keep_compilations
@@ -17,11 +20,15 @@ from charjax.training.fork import fork as make_fork
 from charjax.training.log import Log
 from charjax.training.signals import Stopped
 from charjax.training.sinks.screen import screen
+from charjax.training.sinks.tracker import send_report
 
 
 def train(args: argparse.Namespace) -> int:
     """Trains the configuration of the arguments, and returns the exit status."""
     keep_compilations(warn)
+    where = (args.coordinator, args.processes, args.process)
+    if args.distributed or any(value is not None for value in where):
+        hosts.start(*where)
     return _run(config_of(args), args.quiet)
 
 
@@ -35,24 +42,45 @@ def _run(config: Config, quiet: bool) -> int:
     try:
         with screen(quiet) as sink:
             run = training.train(config, sinks=[sink])
-            if config.train.report:
+            if config.train.report and hosts.is_leader():
                 from charjax import report  # only here: it takes a while to import
 
                 log = Log([sink])
-                report.after_run(run.path, log.send)
+                if page := report.after_run(run.path, log.send):
+                    send_report(config, run.path, page, log.warn)
                 log.raise_failure()
     except Stopped as stopped:
         with contextlib.suppress(OSError):  # the terminal may be gone
             say(str(stopped))
         return 128 + stopped.signum
-    except jax.errors.JaxRuntimeError as error:
-        if not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
+    except CharjaxError:
+        raise
+    except Exception as error:
+        if hosts.count() > 1:
+            _leave_others(error)
+        is_jax = isinstance(error, jax.errors.JaxRuntimeError)
+        if not is_jax or not re.search("RESOURCE_EXHAUSTED|Out of memory", str(error)):
             raise
         raise CharjaxError(
             "out of memory. Try a smaller model.hidden_size, data.batch_size or "
             "data.seq_length, or a train.segment_length."
         ) from None
     return 0
+
+
+def _leave_others(error: Exception) -> NoReturn:
+    """Ends one of several processes at once: JAX itself would wait for the dead."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    output.error(
+        "charjax",
+        CharjaxError(
+            "the processes must all go on; another one failed or was killed "
+            f"({reason}). Try the same command in each: they go on from the last "
+            "checkpoint."
+        ),
+    )
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def config_of(args: argparse.Namespace) -> Config:

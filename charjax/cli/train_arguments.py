@@ -22,6 +22,17 @@ def add_train(add: Any, prog: str) -> None:
         f"fields: {', '.join(sorted(FREE))}.",
     )
     _add_quiet(train)
+    train.add_argument(
+        "--distributed",
+        action="store_true",
+        help="one of several processes, which find each other under Slurm, Open MPI "
+        "and on TPU; elsewhere use the next three",
+    )
+    train.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where the first process listens"
+    )
+    train.add_argument("--processes", metavar="N", type=int, help="how many")
+    train.add_argument("--process", metavar="I", type=int, help="which one, from 0")
     _add_text(train)
     _add_fields(train)
 

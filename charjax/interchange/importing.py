@@ -1,6 +1,5 @@
 """`charjax import`: a model of a file as a run's folder with one checkpoint."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -10,10 +9,7 @@ from charjax.interchange.files import not_written, require_free
 from charjax.interchange.lua import Found
 from charjax.interchange.reading import read_model
 from charjax.storage.files import scratch_folder
-from charjax.training.folder import claim
-
-# A run names its text by a checksum. That of no text tells an imported run from others.
-_NO_TEXT = hashlib.sha256().hexdigest()
+from charjax.training.folder import NO_TEXT, claim
 
 
 def import_model(
@@ -61,7 +57,7 @@ def _save(run: Path, found: Found, file: Path) -> Path:
         config.data.name = f"{file.name} (imported)"
         config.data.encoding = params.vocab.encoding
     run.mkdir()
-    claim(run, config, _NO_TEXT)
+    claim(run, config, NO_TEXT)
     history = [] if found.loss is None else [[found.step, found.loss]]
     return checkpoint.save(
         run,
@@ -72,5 +68,5 @@ def _save(run: Path, found: Found, file: Path) -> Path:
         loss=found.loss,
         loss_of="val",
         config=config.to_dict(),
-        progress={"val": history, "text_sha256": _NO_TEXT},
+        progress={"val": history, "text_sha256": NO_TEXT},
     )

@@ -10,28 +10,7 @@ way back they are added, so both ways every logit keeps its bits.
 
 https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html
 
-This samples from it in PyTorch; zeros and ones are the vectors of one-hot characters:
-
-    import json, torch
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    weights = load_file("torch.safetensors")
-    about = json.loads(safe_open("torch.safetensors", "pt").metadata()["charjax"])
-    spec, symbols = about["spec"], about["vocab"]["symbols"]
-    vectors = weights.get("embedding.weight", torch.eye(len(symbols)))
-    kinds = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
-    sizes = vectors.shape[1], spec["hidden_size"], spec["num_layers"]
-    rnn, readout = kinds[spec["cell"]](*sizes), torch.nn.Linear(sizes[1], len(symbols))
-    for name, module in {"rnn.": rnn, "readout.": readout}.items():
-        own = {k[len(name):]: w for k, w in weights.items() if k.startswith(name)}
-        module.load_state_dict(own)
-    ids, state = torch.tensor([symbols.index(c) for c in "ROMEO:"]), None
-    with torch.no_grad():
-        for _ in range(400):
-            h, state = rnn(vectors[ids], state)
-            ids = torch.multinomial((readout(h[-1]) / 0.8).softmax(-1), 1)
-            print(symbols[ids], end="")
+README.md has the lines of PyTorch that sample from it.
 """
 
 import re

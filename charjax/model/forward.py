@@ -172,10 +172,15 @@ def step(
     carry: Carry,
     table_VxGH: Any,
     execution: Execution | None = None,
+    begins_B: jax.Array | None = None,
 ) -> tuple[jax.Array, Carry]:
     """Returns `logits_BxV` after one more character of each text, and the state."""
+    begins_1xB = None if begins_B is None else begins_B[None]
     out = forward(
-        params, ids_B[None], carry, table_VxGH=table_VxGH, execution=execution
+        *(params, ids_B[None], carry),
+        begins_TxB=begins_1xB,
+        table_VxGH=table_VxGH,
+        execution=execution,
     )
     return out.logits_TxBxV[0], out.carry
 

@@ -94,6 +94,7 @@ def chunk_loss(
     carry: Carry,
     *,
     begins_TxB: jax.Array | None = None,
+    weights_TxB: jax.Array | None = None,
     noise: Noise | None = None,
     key: jax.Array | None = None,
     penalties: Penalties | None = None,
@@ -109,6 +110,7 @@ def chunk_loss(
       carry: the state before the first.
       begins_TxB: true for a character that is read from the zero state; none by
         default.
+      weights_TxB: how much each target counts, 1 in the mean; equally by default.
       noise: what only training does; none by default.
       key: a `jax.random.key` from which the noise is drawn.
       penalties: what the objective has beside the loss; nothing by default.
@@ -126,8 +128,9 @@ def chunk_loss(
             begins_TxB=begins_TxB, noise=noise, key=key, execution=execution,
             share=share,
         )  # fmt: skip
-        nats = mean_nats(out.logits_TxBxV, y_TxB)
-        piece = jax.tree.map(lambda x: x[None], measure(penalties, out))
+        nats = mean_nats(out.logits_TxBxV, y_TxB, weights_TxB)
+        piece = measure(penalties, out, weights_TxB)
+        piece = jax.tree.map(lambda x: x[None], piece)
         return ChunkLoss(objective(penalties, nats, piece, num_steps), nats, out.carry)
     if len(x_TxB) % length:
         raise ConfigError(
@@ -138,20 +141,20 @@ def chunk_loss(
     params, noise = noisy_weights(params, noise, key)
 
     def read_segment(carry: Carry, segment: Any) -> tuple[Carry, Any]:
-        x_SxB, y_SxB, begins_SxB, i = segment
+        x_SxB, y_SxB, begins_SxB, weights_SxB, i = segment
         out = forward(
             params, x_SxB, carry, begins_TxB=begins_SxB,
             noise=noise, key=key, execution=execution,
             segment=i, share=share,
         )  # fmt: skip
-        nats = mean_nats(out.logits_TxBxV, y_SxB)
-        return out.carry, (nats, measure(penalties, out))
+        nats = mean_nats(out.logits_TxBxV, y_SxB, weights_SxB)
+        return out.carry, (nats, measure(penalties, out, weights_SxB))
 
-    x_NxSxB, y_NxSxB, begins_NxSxB = jax.tree.map(
-        lambda ids_TxB: ids_TxB.reshape(-1, length, ids_TxB.shape[1]),
-        (x_TxB, y_TxB, begins_TxB),
+    segments = jax.tree.map(
+        lambda x_TxB: x_TxB.reshape(-1, length, x_TxB.shape[1]),
+        (x_TxB, y_TxB, begins_TxB, weights_TxB),
     )
-    segments = x_NxSxB, y_NxSxB, begins_NxSxB, jnp.arange(len(x_NxSxB))
+    segments = *segments, jnp.arange(num_steps // length)
     # Only the carry at the start of each segment is kept for the backward pass.
     read = jax.lax.scan(jax.checkpoint(read_segment), carry, segments)
     carry, (nats_N, pieces_N) = read
@@ -159,9 +162,12 @@ def chunk_loss(
     return ChunkLoss(objective(penalties, nats, pieces_N, num_steps), nats, carry)
 
 
-def mean_nats(logits_TxBxV: jax.Array, y_TxB: jax.Array) -> jax.Array:
-    """Returns the mean of `-log softmax(logits)[y]`."""
-    return jnp.mean(nats(logits_TxBxV, y_TxB))
+def mean_nats(
+    logits_TxBxV: jax.Array, y_TxB: jax.Array, weights_TxB: jax.Array | None = None
+) -> jax.Array:
+    """Returns the mean of `-log softmax(logits)[y]`, each times its weight."""
+    nats_TxB = nats(logits_TxBxV, y_TxB)
+    return jnp.mean(nats_TxB if weights_TxB is None else weights_TxB * nats_TxB)
 
 
 def nats(logits_TxBxV: jax.Array, y_TxB: jax.Array) -> jax.Array:

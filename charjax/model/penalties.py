@@ -88,12 +88,23 @@ class Measured(NamedTuple):
     changes: Changes | None
 
 
-def measure(penalties: Penalties, out: Output) -> Measured:
-    """Returns what the penalties need of a piece of text."""
+def measure(
+    penalties: Penalties, out: Output, weights_TxB: jax.Array | None = None
+) -> Measured:
+    """Returns what the penalties need of a piece of text.
+
+    Args:
+      penalties: those that are on.
+      out: what the model made of the piece.
+      weights_TxB: how much each target counts; equally by default.
+    """
     uniform = square = changes = None
     if penalties.label_smoothing:
         log_norm_TxB = jax.nn.logsumexp(out.logits_TxBxV, axis=-1)
-        uniform = jnp.mean(log_norm_TxB - jnp.mean(out.logits_TxBxV, axis=-1))
+        uniform_TxB = log_norm_TxB - jnp.mean(out.logits_TxBxV, axis=-1)
+        uniform = jnp.mean(
+            uniform_TxB if weights_TxB is None else weights_TxB * uniform_TxB
+        )
     if penalties.activation_penalty:
         square = jnp.mean(jnp.square(out.dropped_TxBxH))
     if penalties.temporal_penalty:

@@ -2,11 +2,12 @@
 
 from charjax.predict.adaptive import AdaptiveNGram
 from charjax.predict.beam import Completion, complete
-from charjax.predict.by_document import documents, score_documents
-from charjax.predict.dynamic import Dynamic, dynamic_step
+from charjax.predict.by_document import documents
+from charjax.predict.dynamic import Dynamic
 from charjax.predict.dynamic_rule import DynamicRule
 from charjax.predict.ensemble import Ensemble
 from charjax.predict.evaluation import evaluate
+from charjax.predict.learning import dynamic_step
 from charjax.predict.mixture import Mixture
 from charjax.predict.ngram import NGram
 from charjax.predict.predictor import Learner, ModelPredictor, Predictor, predictor_of
@@ -36,7 +37,6 @@ __all__ = [
     "predictor_of",
     "sample",
     "score",
-    "score_documents",
     "stream",
     "tune_dynamic",
 ]

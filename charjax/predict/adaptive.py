@@ -53,23 +53,33 @@ class AdaptiveNGram:
         """Returns the state before the first character: the training text's counts."""
         return tuple((_Reading(self.ngram.grams), 0) for _ in range(batch_size))
 
-    def read(self, state: State, ids_TxB: np.ndarray) -> tuple[State, np.ndarray]:
+    def read(
+        self,
+        state: State,
+        ids_TxB: np.ndarray,
+        begins_TxB: np.ndarray | None = None,
+    ) -> tuple[State, np.ndarray]:
         """Returns the state after more characters, and `log_probs_TxBxV`.
 
         Args:
           state: for each text its counts, and how much of it was read.
           ids_TxB: characters as ids of `vocab`.
+          begins_TxB: true where a document begins.
 
         Raises:
           TextError: ids are not integers in [0, V).
         """
         ids_TxB = checked_ids(ids_TxB, len(self.vocab))
+        if begins_TxB is None:
+            begins_TxB = np.zeros(ids_TxB.shape, bool)
         probs_TxBxV = np.empty((*ids_TxB.shape, len(self.vocab)))
         readings = tuple(_at(*text) for text in state)
         for b, reading in enumerate(readings):
             for first in range(0, len(ids_TxB), _PIECE):
                 piece = slice(first, first + _PIECE)
-                probs_TxBxV[piece, b] = reading.read(ids_TxB[piece, b].tolist())
+                probs_TxBxV[piece, b] = reading.read(
+                    ids_TxB[piece, b].tolist(), begins_TxB[piece, b].tolist()
+                )
         last = tuple((reading, len(reading.text)) for reading in readings)
         return last, np.log(probs_TxBxV, out=probs_TxBxV)
 
@@ -83,8 +93,8 @@ def _at(reading: "_Reading", length: int) -> "_Reading":
     if len(reading.text) == length:
         return reading
     again = _Reading(reading.base)
-    for char in reading.text[:length]:
-        again.count(char)
+    for char, begins in reading.text[:length]:
+        again.count(char, begins)
     return again
 
 
@@ -93,12 +103,13 @@ class _Reading:
 
     Attributes:
       base: the grams of the training text. Grams that it lacks have later numbers.
-      text: the characters read.
+      text: the characters read, and of each whether a document begins with it.
     """
 
     def __init__(self, base: Grams) -> None:
         self.base = base
-        self.text: list[int] = []
+        self.text: list[tuple[int, bool]] = []
+        self._has_documents = False
         # Those that the text ends with, from the empty one to the longest.
         self._contexts = [0] + [UNKNOWN] * (base.longest - 1)
         self._counts = base.counts.copy()
@@ -110,14 +121,14 @@ class _Reading:
         self._num_with = [counts_of_counts(base.counts[k]) for k in lengths]
         self._discounts = np.array([discounts(num) for num in self._num_with])
 
-    def read(self, chars: list[int]) -> np.ndarray:
+    def read(self, chars: list[int], begins: list[bool]) -> np.ndarray:
         """Counts characters, and returns `probs_TxV` of the one after each."""
         T, V, K = len(chars), self.base.vocab_size, self.base.longest
         if not K:
             return np.full((T, V), 1 / V)
         sizes, grams, counts, tables = [], [], [], []
-        for char in chars:
-            self.count(char)
+        for char, is_first in zip(chars, begins, strict=True):
+            self.count(char, is_first)
             runs = [self._continuations(context) for context in self._contexts]
             sizes += map(len, runs)
             grams.append(np.concatenate(runs))
@@ -137,16 +148,17 @@ class _Reading:
         probs_TxV = np.bincount(places, parts, minlength=T * V).reshape(T, V)
         return probs_TxV + left_TxK[:, :1] / V
 
-    def count(self, char: int) -> None:
+    def count(self, char: int, begins: bool) -> None:
         """Counts one more character of the text.
 
-        A gram that is new has one more character before the gram without its first.
+        A gram that is new has one more character before the gram without its first. One
+        that is as long as the document so far has none, and counts by itself.
         """
-        self.text.append(char)
+        self.text.append((char, begins))
         longest, grams = self.base.longest, []
         known = self.base.find(np.array(self._contexts), np.array(char)).tolist()
         for context, gram in zip(self._contexts, known, strict=True):
-            if context < 0:  # the text is still shorter
+            if context < 0:  # the text or the document is still shorter
                 break
             if gram < 0:
                 gram = self._added.get((context, char), -1)
@@ -155,8 +167,10 @@ class _Reading:
                 if grams:
                     self._increment(len(grams), grams[-1])
             grams.append(gram)
-        if len(grams) == longest:
-            self._increment(longest, grams[-1])
+        if len(grams) == longest or (self._has_documents and len(grams) > 1):
+            self._increment(len(grams), grams[-1])
+        if begins:
+            self._has_documents, grams = True, grams[:1]
         self._contexts = [0, *grams, *[UNKNOWN] * longest][:longest]
 
     def _continuations(self, context: int) -> np.ndarray:

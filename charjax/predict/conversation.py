@@ -107,7 +107,7 @@ class Conversation:
         whole = np.concatenate([self.ids, ids])
         if not isinstance(self.predictor, Dynamic):
             return _Point(whole, model.read(state, ids[:, None])[0])
-        params, carry, ids_Nx1 = self._now.state
+        params, carry, ids_Nx1, _ = self._now.state
         # The last character is not read yet: the model learns what is given after it.
         unread = np.concatenate([ids_Nx1[:, 0], ids])
         carry = _carry_after(model, carry, unread[:-1])

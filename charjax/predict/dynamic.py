@@ -23,11 +23,10 @@ import numpy as np
 
 from charjax.cells.base import Carry
 from charjax.devices import jit_forward
-from charjax.model.forward import forward
-from charjax.model.loss import mean_nats
 from charjax.model.params import Params, initial_carry
-from charjax.predict.dynamic_rule import Anchor, DynamicRule, anchor_of, moved
-from charjax.predict.predictor import ModelPredictor, Predictor, piece_size
+from charjax.predict.dynamic_rule import Anchor, DynamicRule, anchor_of
+from charjax.predict.learning import read_chunks
+from charjax.predict.predictor import ModelPredictor, Predictor, padded, piece_size
 from charjax.text.vocab import Vocab
 from charjax.unroll.execution import Execution
 
@@ -40,11 +39,13 @@ class DynamicState(NamedTuple):
       carry: the state of each text's layers before `ids_NxB`.
       ids_NxB: the characters that were read but not learned from yet, at most a chunk:
         a step needs the character after the chunk too.
+      begins_NxB: which of them begin a document; None where there are none.
     """
 
     params: Params
     carry: Carry
     ids_NxB: np.ndarray
+    begins_NxB: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,14 +99,19 @@ class Dynamic:
         return DynamicState(params, carry, np.zeros((0, batch_size), np.int32))
 
     def read(
-        self, state: DynamicState, ids_TxB: np.ndarray
+        self,
+        state: DynamicState,
+        ids_TxB: np.ndarray,
+        begins_TxB: np.ndarray | None = None,
     ) -> tuple[DynamicState, np.ndarray]:
         """Returns the state after more characters, and `log_probs_TxBxV`.
 
         The text goes through in pieces of a number of chunks, of which the last is read
-        in part. So texts of any length share one compilation.
+        in part. So texts of any length share one compilation. Where a document begins
+        the carry is zero, and the weights stay: a chunk may hold several documents.
         """
-        params, carry, ids_NxB = state
+        params, carry, ids_NxB, begins_NxB = state
+        begins_LxB = _joined(begins_NxB, begins_TxB, len(ids_NxB), ids_TxB.shape)
         ids_LxB = np.concatenate([ids_NxB, np.asarray(ids_TxB, np.int32)])
         (L, B), k = ids_LxB.shape, self.rule.chunk_length
         most = max(1, piece_size(B, len(self.vocab)) // k)  # chunks of a piece
@@ -116,16 +122,19 @@ class Dynamic:
             piece = ids_LxB[first : first + (most + 1) * k]
             ids_SxB = np.zeros(((most + 1) * k, B), np.int32)
             ids_SxB[: len(piece)] = piece
-            params, carry, log_probs_SxBxV = _read_chunks(
-                *(self.anchor, params, carry, ids_SxB, count),
+            begins_SxB = padded(begins_LxB, first, len(ids_SxB))
+            params, carry, log_probs_SxBxV = read_chunks(
+                *(self.anchor, params, carry, ids_SxB, begins_SxB, count),
                 chunk_length=k,
                 learns=self.rule.step_size > 0,
                 execution=Execution.of(self.execution),
             )
             parts.append(np.asarray(log_probs_SxBxV)[: min(L - first, most * k)])
-        rest_NxB = ids_LxB[(L - 1) // k * k :]
+        rest = slice((L - 1) // k * k, None)
         log_probs_TxBxV = np.concatenate(parts)[len(ids_NxB) :]
-        return DynamicState(params, carry, rest_NxB), log_probs_TxBxV
+        rest_begins = None if begins_LxB is None else begins_LxB[rest]
+        state = DynamicState(params, carry, ids_LxB[rest], rest_begins)
+        return state, log_probs_TxBxV
 
     def frozen(self, state: DynamicState) -> tuple[Predictor, Any]:
         """Returns what goes on from a state without learning, and its own state.
@@ -140,69 +149,23 @@ class Dynamic:
         model = ModelPredictor(params, Execution.of(self.execution))
         model_state = model.start(1)._replace(carry=_first(state.carry))
         if len(state.ids_NxB):
-            model_state, _ = model.read(model_state, state.ids_NxB)
+            text = state.ids_NxB, state.begins_NxB
+            model_state, _ = model.read(model_state, *text)
         return model, model_state
 
 
-def dynamic_step(
-    params: Params,
-    carry: Carry,
-    x_T: jax.Array,
-    y_T: jax.Array,
-    anchor: Anchor,
-    execution: Execution | None = None,
-) -> tuple[Params, Carry, jax.Array]:
-    """Scores one chunk of a text, then takes a step against the gradient of its loss.
-
-    Pure: it can be jitted, and mapped over texts that have weights of their own.
-
-    Args:
-      params: the weights so far.
-      carry: the state before the chunk, of a batch of one.
-      x_T: the chunk, as ids.
-      y_T: the character after each.
-      anchor: the rule with what it needs to know of the trained model (see
-        `charjax.predict.dynamic_rule.anchor_of`).
-      execution: how the model runs.
-
-    Returns:
-      The weights after the step, the carry after the chunk, and `log_probs_TxV`, which
-      the weights before the step gave. The gradient is that of `charjax.loss`.
-
-    Example:
-      >>> import charjax, jax
-      >>> from charjax.predict.dynamic_rule import anchor_of
-      >>> vocab = charjax.Vocab.of("hello world")
-      >>> params = charjax.init(jax.random.key(0), charjax.ModelSpec(), vocab)
-      >>> anchor = anchor_of(params, None, charjax.DynamicRule("sgd"))
-      >>> ids, carry = vocab.encode("hello"), charjax.initial_carry(params, 1)
-      >>> params, carry, log_probs_TxV = dynamic_step(
-      ...     params, carry, ids[:-1], ids[1:], anchor)
-      >>> log_probs_TxV.shape
-      (4, 8)
-    """
-    gradient, carry, log_probs_TxV = gradient_of(params, carry, x_T, y_T, execution)
-    # Without a barrier XLA computes what the rule makes of the anchor before a loop
-    # over chunks, and in the loop reads more arrays as large as the model.
-    now = jax.lax.optimization_barrier((params, gradient, anchor))
-    return moved(*now), carry, log_probs_TxV
-
-
-def gradient_of(
-    params: Params,
-    carry: Carry,
-    x_T: jax.Array,
-    y_T: jax.Array,
-    execution: Execution | None,
-) -> tuple[Params, Carry, jax.Array]:
-    """Returns the gradient of a chunk's mean loss, the carry and `log_probs_TxV`."""
-
-    def chunk_loss(params: Params) -> Any:
-        out = forward(params, x_T[:, None], carry, execution=execution)
-        return mean_nats(out.logits_TxBxV, y_T[:, None]), out
-
-    gradient, out = jax.grad(chunk_loss, has_aux=True)(params)
-    return gradient, out.carry, jax.nn.log_softmax(out.logits_TxBxV[:, 0])
+def _joined(
+    begins_NxB: np.ndarray | None,
+    begins_TxB: np.ndarray | None,
+    N: int,
+    shape: tuple[int, ...],
+) -> np.ndarray | None:
+    """Returns where documents begin in what was read before and now, if anywhere."""
+    if begins_TxB is None and (begins_NxB is None or not begins_NxB.any()):
+        return None
+    before = np.zeros((N, *shape[1:]), bool) if begins_NxB is None else begins_NxB
+    now = np.zeros(shape, bool) if begins_TxB is None else begins_TxB
+    return np.concatenate([before, now])
 
 
 @partial(jit_forward, static_argnames=("batch_size",))
@@ -216,77 +179,3 @@ def _start(params: Params, *, batch_size: int) -> tuple[Params, Carry]:
 @jit_forward
 def _first(tree: Any) -> Any:
     return jax.tree.map(lambda x_B: x_B[0], tree)
-
-
-@partial(jit_forward, static_argnames=("chunk_length", "learns", "execution"))
-def _read_chunks(
-    anchor: Anchor,
-    params: Params,
-    carry: Carry,
-    ids_SxB: jax.Array,
-    count: jax.Array,
-    *,
-    chunk_length: int,
-    learns: bool,
-    execution: Execution,
-) -> tuple[Params, Carry, jax.Array]:
-    """Learns from the first `count` chunks, and reads the one after them.
-
-    Args:
-      anchor: the rule.
-      params: the weights of each text.
-      carry: the state of each text.
-      ids_SxB: chunks of characters. What follows those that are known may be anything:
-        it changes no probability before it.
-      count: how many chunks to learn from.
-      chunk_length: characters a chunk.
-      learns: whether steps are taken.
-      execution: how the model runs.
-
-    Returns:
-      The weights and the carry after `count` chunks, and `log_probs_SxBxV` of one chunk
-      more.
-    """
-    ids_BxS = ids_SxB.T
-    (B, S), V = ids_BxS.shape, params.readout_bias_V.shape[-1]
-
-    def read_one(params: Params, carry: Carry, ids_T: jax.Array) -> Any:
-        out = forward(params, ids_T[:, None], carry, execution=execution)
-        return params, out.carry, jax.nn.log_softmax(out.logits_TxBxV[:, 0])
-
-    def at(i: jax.Array, length: int) -> jax.Array:
-        return jax.lax.dynamic_slice_in_dim(ids_BxS, i * chunk_length, length, 1)
-
-    def write(log_probs_BxSxV: jax.Array, i: jax.Array, chunk_BxTxV: jax.Array) -> Any:
-        return jax.lax.dynamic_update_slice_in_dim(
-            log_probs_BxSxV, chunk_BxTxV, i * chunk_length, 1
-        )
-
-    def learn(i: jax.Array, loop: Any) -> Any:
-        params, carry, log_probs_BxSxV = loop
-
-        def learn_one(params: Params, carry: Carry, ids_T: jax.Array) -> Any:
-            if not learns:
-                return read_one(params, carry, ids_T[:-1])
-            x_T, y_T = ids_T[:-1], ids_T[1:]
-            return dynamic_step(params, carry, x_T, y_T, anchor, execution)
-
-        params, carry, chunk_BxTxV = _each_text(
-            learn_one, params, carry, at(i, chunk_length + 1)
-        )
-        return params, carry, write(log_probs_BxSxV, i, chunk_BxTxV)
-
-    log_probs_BxSxV = jnp.zeros((B, S, V), params.readout_bias_V.dtype)
-    loop = params, carry, log_probs_BxSxV
-    params, carry, log_probs_BxSxV = jax.lax.fori_loop(0, count, learn, loop)
-    _, _, chunk_BxTxV = _each_text(read_one, params, carry, at(count, chunk_length))
-    log_probs_BxSxV = write(log_probs_BxSxV, count, chunk_BxTxV)
-    return params, carry, jnp.swapaxes(log_probs_BxSxV, 0, 1)
-
-
-def _each_text(function: Any, *trees: Any) -> Any:
-    """Returns `jax.vmap(function)(*trees)`, without the vmap for a single text."""
-    if len(jax.tree.leaves(trees)[0]) > 1:
-        return jax.vmap(function)(*trees)
-    first = jax.tree.map(lambda x_B: x_B[0], trees)
-    return jax.tree.map(lambda x: x[None], function(*first))

@@ -66,10 +66,13 @@ class Ensemble:
         return start_all(self._experts, batch_size)
 
     def read(
-        self, state: tuple[Any, ...], ids_TxB: np.ndarray
+        self,
+        state: tuple[Any, ...],
+        ids_TxB: np.ndarray,
+        begins_TxB: np.ndarray | None = None,
     ) -> tuple[tuple[Any, ...], np.ndarray]:
         """Returns the states after more characters, and `log_probs_TxBxV`."""
-        state, log_probs_NxTxBxV = read_all(self._experts, state, ids_TxB)
+        state, log_probs_NxTxBxV = read_all(self._experts, state, ids_TxB, begins_TxB)
         if self.mean == "arithmetic":
             total_TxBxV = np.logaddexp.reduce(log_probs_NxTxBxV)
             return state, total_TxBxV - np.log(len(log_probs_NxTxBxV))

@@ -15,7 +15,7 @@ from charjax.errors import TextError
 from charjax.model.forward import forward
 from charjax.model.loss import nats
 from charjax.model.params import Params, initial_carry
-from charjax.predict.predictor import Predictor, predictor_of
+from charjax.predict.predictor import Predictor, predictor_of, read
 from charjax.text.streams import Lanes
 from charjax.unroll.execution import Execution
 from charjax.unroll.precision import sum_type
@@ -30,7 +30,7 @@ def evaluate(
     execution: Execution | None = None,
     mesh: Mesh | None = None,
 ) -> float:
-    """Returns the mean loss over a whole split, in nats a character.
+    """Returns the mean loss over a whole split, in nats a character that counts.
 
     The state starts from zero and is carried from chunk to chunk in every lane, without
     dropout. Sums over a chunk are float32, sums over chunks float64.
@@ -68,6 +68,9 @@ def chunk_losses(
 ) -> np.ndarray:
     """Returns `nats_KxB`, the mean loss of each chunk of each lane, as float64.
 
+    Where only some characters count (see `Lanes.counts`) it is the sum over those in
+    the chunk, divided by how many there are in the mean chunk.
+
     Args:
       model: a model, or any other predictor.
       lanes: the split.
@@ -89,7 +92,9 @@ def chunk_losses(
         nats_KxB = _of_model(model, lanes, num_chunks, Execution.of(execution), mesh)
     else:
         nats_KxB = _of_any(predictor_of(model, execution), lanes, num_chunks)
-    return np.asarray(nats_KxB, np.float64)
+    counts_BxL = lanes.counts(0, num_chunks * lanes.seq_length)
+    share = 1.0 if counts_BxL is None else counts_BxL.mean()
+    return np.asarray(nats_KxB, np.float64) / share
 
 
 def _of_model(
@@ -104,21 +109,22 @@ def _of_model(
     size = max(1, _CHARACTERS // (B * T))
     params = parallel.spread(params, mesh, parallel.WHOLE)
     carry = parallel.spread(initial_carry(params, B), mesh, parallel.LANES)
+    lanes = lanes.part(parallel.lanes_here(B, mesh))
     parts = []
     for first in range(0, num_chunks, size):
         count = min(size, num_chunks - first)
-        window_BxL = lanes.window(first * T, count * T + 1)
-        begins_BxL = lanes.begins(first * T, count * T)
-        if begins_BxL is not None:
-            begins_BxL = np.pad(begins_BxL, ((0, 0), (0, (size - count) * T)))
-        ids_BxL = np.zeros((B, size * T + 1), window_BxL.dtype)
-        ids_BxL[:, : count * T + 1] = window_BxL
+        pad = partial(np.pad, pad_width=((0, 0), (0, (size - count) * T)))
+        read = (
+            lanes.window(first * T, count * T + 1),
+            *(mark(first * T, count * T) for mark in (lanes.begins, lanes.counts)),
+        )
+        ids_BxL, *marks = parallel.join(jax.tree.map(pad, read), mesh)
         carry, nats_KxB = _read_chunks(
-            params, carry, ids_BxL, begins_BxL, count,
+            params, carry, ids_BxL, marks, count,
             seq_length=T, execution=execution, mesh=mesh,
         )  # fmt: skip
         parts.append(nats_KxB)  # not waited for: the next call is prepared meanwhile
-    return np.concatenate(parts)[:num_chunks]
+    return np.concatenate(parallel.gather(parts, mesh))[:num_chunks]
 
 
 @partial(jit_forward, static_argnames=("seq_length", "execution", "mesh"))
@@ -126,7 +132,7 @@ def _read_chunks(
     params: Params,
     carry: Carry,
     ids_BxL: jax.Array,
-    begins_BxL: jax.Array | None,
+    marks: Any,
     count: int,
     *,
     seq_length: int,
@@ -141,15 +147,15 @@ def _read_chunks(
         in_specs=(whole, lanes, time_by_lanes, time_by_lanes, whole),
         out_specs=(lanes, time_by_lanes),
     )
-    begins_LxB = None if begins_BxL is None else begins_BxL.T
-    return read(params, carry, ids_BxL.T.astype(jnp.int32), begins_LxB, count)
+    marks = jax.tree.map(jnp.transpose, marks)
+    return read(params, carry, ids_BxL.T.astype(jnp.int32), marks, count)
 
 
 def _read_share(
     params: Params,
     carry: Carry,
     ids_LxB: jax.Array,
-    begins_LxB: jax.Array | None,
+    marks: Any,
     count: jax.Array,
     *,
     seq_length: int,
@@ -160,16 +166,15 @@ def _read_share(
     def read_one(i: jax.Array, loop: Any) -> Any:
         carry, nats_KxB = loop
         ids_SxB = jax.lax.dynamic_slice_in_dim(ids_LxB, i * seq_length, seq_length + 1)
-        begins_TxB = None
-        if begins_LxB is not None:
-            begins_TxB = jax.lax.dynamic_slice_in_dim(
-                begins_LxB, i * seq_length, seq_length
-            )
+        begins_TxB, counts_TxB = jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, i * seq_length, seq_length), marks
+        )
         out = forward(
             params, ids_SxB[:-1], carry, begins_TxB=begins_TxB, execution=execution
         )
-        nats_B = jnp.mean(nats(out.logits_TxBxV, ids_SxB[1:]), axis=0)
-        return out.carry, nats_KxB.at[i].set(nats_B)
+        nats_TxB = nats(out.logits_TxBxV, ids_SxB[1:])
+        nats_TxB = nats_TxB if counts_TxB is None else counts_TxB * nats_TxB
+        return out.carry, nats_KxB.at[i].set(jnp.mean(nats_TxB, axis=0))
 
     dtype = sum_type(params.readout_bias_V.dtype)
     nats_KxB = jnp.zeros((max_chunks, ids_LxB.shape[1]), dtype)
@@ -182,8 +187,14 @@ def _of_any(predictor: Predictor, lanes: Lanes, num_chunks: int) -> np.ndarray:
     nats_KxB = np.empty((num_chunks, lanes.batch_size))
     for chunk in range(num_chunks):
         ids_SxB = lanes.window(chunk * T, T + 1).T
-        state, log_probs_TxBxV = predictor.read(state, ids_SxB[:-1])
+        begins_BxT = lanes.begins(chunk * T, T)
+        begins_TxB = None if begins_BxT is None else begins_BxT.T
+        state, log_probs_TxBxV = read(predictor, state, ids_SxB[:-1], begins_TxB)
         targets_TxBx1 = ids_SxB[1:, :, None].astype(np.int64)
         chosen = np.take_along_axis(np.asarray(log_probs_TxBxV), targets_TxBx1, axis=-1)
-        nats_KxB[chunk] = -chosen[..., 0].mean(axis=0)
+        counts_BxT = lanes.counts(chunk * T, T)
+        log_probs_TxB = chosen[..., 0]
+        if counts_BxT is not None:
+            log_probs_TxB = np.where(counts_BxT.T, log_probs_TxB, 0.0)
+        nats_KxB[chunk] = -log_probs_TxB.mean(axis=0)
     return nats_KxB

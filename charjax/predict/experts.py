@@ -9,7 +9,7 @@ import numpy as np
 
 from charjax.errors import ConfigError
 from charjax.model.params import Params
-from charjax.predict.predictor import Learner, Predictor, predictor_of
+from charjax.predict.predictor import Learner, Predictor, predictor_of, read
 
 
 def checked_experts(models: Sequence[Params | Predictor]) -> tuple[Predictor, ...]:
@@ -64,13 +64,16 @@ def start_all(experts: Sequence[Predictor], batch_size: int) -> tuple[Any, ...]:
 
 
 def read_all(
-    experts: Sequence[Predictor], states: Sequence[Any], ids_TxB: np.ndarray
+    experts: Sequence[Predictor],
+    states: Sequence[Any],
+    ids_TxB: np.ndarray,
+    begins_TxB: np.ndarray | None,
 ) -> tuple[tuple[Any, ...], np.ndarray]:
     """Returns the states after more characters, and `log_probs_NxTxBxV` in double."""
     pairs = zip(experts, states, strict=True)
-    read = [expert.read(state, ids_TxB) for expert, state in pairs]
-    log_probs_NxTxBxV = np.stack([np.asarray(x, np.float64) for _, x in read])
-    return tuple(state for state, _ in read), log_probs_NxTxBxV
+    found = [read(expert, state, ids_TxB, begins_TxB) for expert, state in pairs]
+    log_probs_NxTxBxV = np.stack([np.asarray(x, np.float64) for _, x in found])
+    return tuple(state for state, _ in found), log_probs_NxTxBxV
 
 
 def frozen_all(

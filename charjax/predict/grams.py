@@ -10,7 +10,7 @@ keys, so that the keys of all are sorted and the grams that continue one context
 neighbours.
 """
 
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class Grams(NamedTuple):
       keys: the key of each gram, behind a number below and before one above all keys.
       characters: the last character of each.
       counts: how often each of the longest occurs; the number of different characters
-        before each shorter one.
+        before each shorter one, and how often a document begins with it.
       firsts: the first gram that continues each context.
       sizes: how many different ones continue it.
     """
@@ -46,7 +46,13 @@ class Grams(NamedTuple):
     sizes: np.ndarray
 
     @classmethod
-    def of(cls, ids: np.ndarray, vocab_size: int, longest: int) -> Self:
+    def of(
+        cls,
+        ids: np.ndarray,
+        vocab_size: int,
+        longest: int,
+        begins: np.ndarray | None = None,
+    ) -> Self:
         """Returns the grams of a text.
 
         Args:
@@ -54,23 +60,32 @@ class Grams(NamedTuple):
             each other.
           vocab_size: V.
           longest: K, at most the length of a text.
+          begins: true where a document begins; no context goes beyond that.
         """
         bounds = [0, 1]
         keys, counts = [np.array([np.iinfo(np.int64).min])], [np.zeros(1, np.int64)]
         shorter = contexts = np.zeros(ids.shape, np.int64)
+        is_whole: Any = ...  # which contexts lie in one document; all
         for k in range(longest):
-            keys_at = contexts * vocab_size + ids[..., k:]
+            keys_at = (contexts * vocab_size + ids[..., k:])[is_whole]
             distinct, count = np.unique(keys_at, return_counts=True)
             numbers = np.searchsorted(distinct, keys_at)
             if k:
                 suffixes = np.empty(len(distinct), np.int64)
-                suffixes[numbers] = shorter[..., 1:]
+                suffixes[numbers] = shorter[..., 1:][is_whole]
+                if k > 1 and begins is not None:
+                    first = shorter[begins[..., : 1 - k]]
+                    suffixes = np.append(suffixes, first[first != UNKNOWN])
                 counts[-1] = np.bincount(suffixes - bounds[k], minlength=len(keys[-1]))
             keys.append(distinct)
             counts.append(count)
-            numbers += bounds[-1]
+            shorter = np.full(contexts.shape, UNKNOWN)
+            shorter[is_whole] = numbers + bounds[-1]
             bounds.append(bounds[-1] + len(distinct))
-            shorter, contexts = numbers, numbers[..., :-1]
+            contexts = shorter[..., :-1]
+            if begins is not None:
+                is_whole = contexts != UNKNOWN
+                is_whole &= (k == 0) | ~begins[..., k:-1]
         keys.append(np.array([np.iinfo(np.int64).max]))
         all_keys = np.concatenate(keys)
         limits = np.searchsorted(all_keys, np.arange(bounds[longest] + 1) * vocab_size)

@@ -125,11 +125,20 @@ class Mixture:
         return MixtureState(experts, weights_CxBxN, last_B, nothing_NxBxV)
 
     def read(
-        self, state: MixtureState, ids_TxB: np.ndarray
+        self,
+        state: MixtureState,
+        ids_TxB: np.ndarray,
+        begins_TxB: np.ndarray | None = None,
     ) -> tuple[MixtureState, np.ndarray]:
-        """Returns the state after more characters, and `log_probs_TxBxV`."""
+        """Returns the state after more characters, and `log_probs_TxBxV`.
+
+        A character that begins a document was predicted as the end of the one before,
+        so that the weights follow the text on as in any other.
+        """
         ids_SxB = np.concatenate([state.last_B[None], ids_TxB], dtype=np.int64)
-        experts, log_probs_NxTxBxV = read_all(self._experts, state.experts, ids_TxB)
+        experts, log_probs_NxTxBxV = read_all(
+            self._experts, state.experts, ids_TxB, begins_TxB
+        )
         before_NxTxBxV = np.concatenate(
             [state.log_probs_NxBxV[:, None], log_probs_NxTxBxV[:, :-1]], axis=1
         )

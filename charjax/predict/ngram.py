@@ -44,7 +44,13 @@ class NGram:
     probs_V: np.ndarray
 
     @classmethod
-    def fit(cls, ids: np.ndarray, vocab: Vocab, order: int = 6) -> Self:
+    def fit(
+        cls,
+        ids: np.ndarray,
+        vocab: Vocab,
+        order: int = 6,
+        begins: np.ndarray | None = None,
+    ) -> Self:
         """Returns the model of a text.
 
         Args:
@@ -53,6 +59,8 @@ class NGram:
           vocab: the characters that the ids mean.
           order: the longest k-gram: `order - 1` characters predict the next. At 0 all
             characters are equally likely.
+          begins: true where a document begins, in the shape of the ids. What comes
+            before that is no context.
 
         Raises:
           ConfigError: the order is negative.
@@ -72,7 +80,7 @@ class NGram:
             raise TextError(
                 "the text to fit must have a character; got none. Try a longer text."
             )
-        grams = Grams.of(ids, len(vocab), min(order, ids.shape[-1]))
+        grams = Grams.of(ids, len(vocab), min(order, ids.shape[-1]), begins)
         taken = np.zeros(len(grams.counts))
         for k in range(1, grams.longest + 1):
             counts = grams.counts[grams.of_length(k)]
@@ -96,7 +104,10 @@ class NGram:
         return contexts_KxB
 
     def read(
-        self, state: np.ndarray, ids_TxB: np.ndarray
+        self,
+        state: np.ndarray,
+        ids_TxB: np.ndarray,
+        begins_TxB: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the state after more characters, and `log_probs_TxBxV`.
 
@@ -104,6 +115,7 @@ class NGram:
           state: `contexts_KxB`, the number of the gram that the last k characters are,
             for k = 0 to the order less 1; -1 where the training text lacks it.
           ids_TxB: characters as ids of `vocab`.
+          begins_TxB: true where a document begins.
 
         Raises:
           TextError: ids are not integers in [0, V).
@@ -119,12 +131,15 @@ class NGram:
         """
         ids_TxB = checked_ids(ids_TxB, len(self.vocab))
         contexts_KxTxB = np.zeros((len(state), *ids_TxB.shape), np.int64)
-        if len(ids_TxB) == 1:  # contexts of all lengths grow by one character at once
+        if len(ids_TxB) == 1 and begins_TxB is None:
+            # Contexts of all lengths grow by one character at once.
             contexts_KxTxB[1:, 0] = self.grams.find(state[:-1], ids_TxB)
         else:
             for k in range(1, len(state)):
                 before_TxB = [state[k - 1 : k], contexts_KxTxB[k - 1, :-1]]
                 before_TxB = np.concatenate(before_TxB)
+                if k > 1 and begins_TxB is not None:
+                    before_TxB[begins_TxB] = UNKNOWN
                 contexts_KxTxB[k] = self.grams.find(before_TxB, ids_TxB)
         contexts_KxN = contexts_KxTxB.reshape(len(state), -1)
         probs_NxV = np.empty((ids_TxB.size, len(self.vocab)))

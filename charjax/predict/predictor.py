@@ -35,7 +35,7 @@ class Predictor(Protocol):
       ...         self.vocab = vocab
       ...     def start(self, batch_size):
       ...         return None
-      ...     def read(self, state, ids_TxB):
+      ...     def read(self, state, ids_TxB, begins_TxB=None):
       ...         size = len(self.vocab)
       ...         return state, np.full((*ids_TxB.shape, size), -np.log(size))
       >>> predictor = Uniform(charjax.Vocab.of("abcd"))
@@ -52,11 +52,16 @@ class Predictor(Protocol):
         """Returns the state before the first character of each text of a batch."""
         ...
 
-    def read(self, state: Any, ids_TxB: np.ndarray) -> tuple[Any, npt.ArrayLike]:
+    def read(
+        self, state: Any, ids_TxB: np.ndarray, begins_TxB: np.ndarray | None = None
+    ) -> tuple[Any, npt.ArrayLike]:
         """Returns the state after more characters, and `log_probs_TxBxV`.
 
         `log_probs[t]` is the distribution over the character after `ids[t]`, in nats,
         and depends on no later character. T is 1 or more.
+
+        `begins_TxB` is true where a document begins: what was read before is forgotten
+        there, and what was learned is not. It is only given for texts with documents.
         """
         ...
 
@@ -108,7 +113,10 @@ class ModelPredictor:
         return _start(self.params, batch_size=batch_size)
 
     def read(
-        self, state: ModelState, ids_TxB: np.ndarray
+        self,
+        state: ModelState,
+        ids_TxB: np.ndarray,
+        begins_TxB: np.ndarray | None = None,
     ) -> tuple[ModelState, np.ndarray]:
         """Returns the state after more characters, and `log_probs_TxBxV`.
 
@@ -122,8 +130,10 @@ class ModelPredictor:
             piece = ids_TxB[first : first + size]
             ids_PxB = np.zeros((size, B), np.int32)
             ids_PxB[: len(piece)] = piece
+            begins_PxB = padded(begins_TxB, first, size)
             state, log_probs_PxBxV = _read_piece(
-                self.params, state, ids_PxB, len(piece), execution=self.execution
+                *(self.params, state, ids_PxB, begins_PxB, len(piece)),
+                execution=self.execution,
             )
             where = slice(first, first + len(piece))
             log_probs[where] = np.asarray(log_probs_PxBxV)[: len(piece)]
@@ -137,6 +147,18 @@ def piece_size(batch_size: int, num_symbols: int) -> int:
     1024
     """
     return max(1, min(_PIECE, _LOG_PROBS // (batch_size * num_symbols)))
+
+
+def padded(begins_TxB: np.ndarray | None, first: int, size: int) -> np.ndarray | None:
+    """Returns the piece of a mask from `first` on, filled up to a size.
+
+    >>> padded(np.ones((3, 1), bool), 2, 2).tolist(), padded(None, 2, 2)
+    ([[True], [False]], None)
+    """
+    if begins_TxB is None:
+        return None
+    piece = begins_TxB[first : first + size]
+    return np.pad(piece, ((0, size - len(piece)), (0, 0)))
 
 
 def predictor_of(
@@ -162,6 +184,15 @@ def predictor_of(
     return model
 
 
+def read(
+    predictor: Predictor, state: Any, ids_TxB: np.ndarray, begins_TxB: np.ndarray | None
+) -> tuple[Any, npt.ArrayLike]:
+    """Returns `predictor.read`, told of documents only where there are some."""
+    if begins_TxB is None:
+        return predictor.read(state, ids_TxB)
+    return predictor.read(state, ids_TxB, begins_TxB)
+
+
 @partial(jit_forward, static_argnames=("batch_size",))
 def _start(params: Params, *, batch_size: int) -> ModelState:
     carry = initial_carry(params, batch_size)
@@ -174,6 +205,7 @@ def _read_piece(
     params: Params,
     state: ModelState,
     ids_PxB: jax.Array,
+    begins_PxB: jax.Array | None,
     count: int,
     *,
     execution: Execution,
@@ -183,7 +215,10 @@ def _read_piece(
 
     def read_one(i: jax.Array, loop: Any) -> Any:
         state, log_probs_PxBxV = loop
-        logits_BxV, carry = step(params, ids_PxB[i], state.carry, table_VxGH, execution)
+        begins_B = None if begins_PxB is None else begins_PxB[i]
+        logits_BxV, carry = step(
+            params, ids_PxB[i], state.carry, table_VxGH, execution, begins_B
+        )
         log_probs_BxV = jax.nn.log_softmax(logits_BxV)
         return ModelState(carry, logits_BxV), log_probs_PxBxV.at[i].set(log_probs_BxV)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from charjax.errors import ConfigError, TextError
 from charjax.model.params import Params
-from charjax.predict.predictor import Predictor, predictor_of
+from charjax.predict.predictor import Predictor, predictor_of, read
+from charjax.text.documents import known_end, with_beginning
 from charjax.text.vocab import OnUnknown
 from charjax.unroll.execution import Execution
 
@@ -37,6 +38,7 @@ def score(
     model: Params | Predictor,
     text: str | bytes,
     *,
+    end: str | bytes = "",
     on_unknown: OnUnknown = "error",
     lanes: int = 1,
     execution: Execution | None = None,
@@ -52,6 +54,8 @@ def score(
     Args:
       model: a model, or any other predictor.
       text: the text, of any length; its characters are read one after the other.
+      end: what ends a document, for a model of documents: each is read anew, and its
+        first character is predicted too (see `charjax.text.documents`).
       on_unknown: `'error'`, or `'skip'` to leave out characters that are not in the
         vocabulary; they then have no entry in `log_probs` either.
       lanes: into how many parts the text is cut, which are read side by side; each
@@ -61,7 +65,8 @@ def score(
 
     Raises:
       ConfigError: lanes is not an integer of 1 or more.
-      TextError: the text is empty or holds an unknown character.
+      TextError: the text is empty or holds an unknown character, or the model does not
+        know what ends a document.
 
     Example:
       >>> import charjax, jax
@@ -80,7 +85,10 @@ def score(
         )
     if not isinstance(lanes, numbers.Integral) or lanes < 1:
         raise ConfigError(f"lanes must be an integer of 1 or more; got {lanes!r:.60}.")
-    return score_of(log_probs_of(predictor, ids, int(lanes)))
+    if not end:
+        return score_of(log_probs_of(predictor, ids, int(lanes)))
+    ids, begins = with_beginning(ids, known_end(predictor.vocab, end))
+    return score_of(log_probs_of(predictor, ids, int(lanes), begins)[1:])
 
 
 def score_of(log_probs: np.ndarray) -> Score:
@@ -95,6 +103,7 @@ def next_chars(
     model: Params | Predictor,
     prime: str | bytes = "",
     *,
+    end: str | bytes = "",
     temperature: float = 1.0,
     on_unknown: OnUnknown = "error",
     execution: Execution | None = None,
@@ -106,6 +115,7 @@ def next_chars(
     Args:
       model: a model, or any other predictor.
       prime: the text before; after an empty one all characters are equally likely.
+      end: as for `score`: after an empty prime a document begins.
       temperature: below 1 sharpens, above 1 flattens; 0 leaves the likeliest only.
       on_unknown: `'error'`, or `'skip'` to leave unknown characters of the prime out.
       execution: how a model runs.
@@ -116,7 +126,8 @@ def next_chars(
 
     Raises:
       ConfigError: the temperature is negative or not finite.
-      TextError: the prime holds an unknown character.
+      TextError: the prime holds an unknown character, or the model does not know what
+        ends a document.
 
     Example:
       >>> import charjax, jax
@@ -127,7 +138,10 @@ def next_chars(
     temperature = checked_temperature(temperature)
     predictor = predictor_of(model, execution)
     ids = predictor.vocab.encode(prime, on_unknown=on_unknown)
-    _, log_probs_1xV = read_text(predictor, ids)
+    begins = None
+    if end:
+        ids, begins = with_beginning(ids, known_end(predictor.vocab, end))
+    _, log_probs_1xV = read_text(predictor, ids, begins)
     log_probs_V = np.array(log_probs_1xV[0], np.float64)
     log_probs_V -= log_probs_V.max()
     weights_V = np.exp(log_probs_V / temperature) if temperature else log_probs_V == 0
@@ -136,13 +150,16 @@ def next_chars(
     return {predictor.vocab.decode(i): float(probs_V[i]) for i in order}
 
 
-def read_text(predictor: Predictor, ids: np.ndarray) -> tuple[Any, np.ndarray]:
+def read_text(
+    predictor: Predictor, ids: np.ndarray, begins: np.ndarray | None = None
+) -> tuple[Any, np.ndarray]:
     """Returns the state after one text, and `log_probs_1xV` of the next character."""
     state = predictor.start(1)
     log_probs_1xV = np.zeros((1, len(predictor.vocab)))
     for first in range(0, len(ids), _PIECE):
-        ids_Px1 = ids[first : first + _PIECE, None]
-        state, log_probs_Px1xV = predictor.read(state, ids_Px1)
+        piece = slice(first, first + _PIECE), None
+        begins_Px1 = None if begins is None else begins[piece]
+        state, log_probs_Px1xV = read(predictor, state, ids[piece], begins_Px1)
         log_probs_1xV = np.asarray(log_probs_Px1xV)[-1]
     return state, log_probs_1xV
 
@@ -163,11 +180,22 @@ def checked_temperature(temperature: Any) -> float:
     return value
 
 
-def log_probs_of(predictor: Predictor, ids: np.ndarray, lanes: int = 1) -> np.ndarray:
+def log_probs_of(
+    predictor: Predictor,
+    ids: np.ndarray,
+    lanes: int = 1,
+    begins: np.ndarray | None = None,
+) -> np.ndarray:
     """Returns the log-probability of each character, the first uniform.
 
     Lane k reads the characters from k L on, W + L of them. All that the first lane
     predicts count, and of each other one those after its first W.
+
+    Args:
+      predictor: what reads.
+      ids: the text.
+      lanes: as for `score`.
+      begins: where documents begin.
     """
     log_probs = np.full(len(ids), -math.log(len(predictor.vocab)), np.float32)
     num = len(ids) - 1  # what follows the last character is not part of the score
@@ -181,7 +209,8 @@ def log_probs_of(predictor: Predictor, ids: np.ndarray, lanes: int = 1) -> np.nd
         counts_PxB = (steps_Px1 >= warm_up) | (starts_B == 0)
         counts_PxB &= starts_B + steps_Px1 < num  # the last lane may be shorter
         places_PxB = np.minimum(starts_B + steps_Px1, num - 1)
-        state, log_probs_PxBxV = predictor.read(state, ids[places_PxB])
+        begins_PxB = None if begins is None else begins[places_PxB]
+        state, log_probs_PxBxV = read(predictor, state, ids[places_PxB], begins_PxB)
         targets_PxBx1 = ids[places_PxB + 1].astype(np.int64)[..., None]
         chosen_PxBx1 = np.take_along_axis(
             np.asarray(log_probs_PxBxV), targets_PxBx1, axis=-1

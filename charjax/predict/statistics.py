@@ -10,8 +10,8 @@ import numpy as np
 from charjax.devices import jit_forward
 from charjax.errors import TextError
 from charjax.model.params import Params, initial_carry
-from charjax.predict.dynamic import gradient_of
 from charjax.predict.dynamic_rule import DynamicRule
+from charjax.predict.learning import gradient_of
 from charjax.predict.ngram import checked_ids
 from charjax.unroll.execution import Execution
 
@@ -20,6 +20,7 @@ def gather_statistics(
     params: Params,
     ids: np.ndarray,
     *,
+    begins: np.ndarray | None = None,
     chunk_length: int = DynamicRule.chunk_length,
     execution: Execution | None = None,
 ) -> Params:
@@ -34,6 +35,7 @@ def gather_statistics(
       ids: training text as ids of `params.vocab`, along the last axis. Other axes hold
         texts that do not continue each other. Some ten thousand characters are enough,
         if they come from many places.
+      begins: true where a document begins, in the shape of the ids.
       chunk_length: characters a chunk. What does not fill a chunk is left out.
       execution: how the model runs.
 
@@ -54,31 +56,45 @@ def gather_statistics(
     """
     chunk_length = DynamicRule(chunk_length=chunk_length).chunk_length
     ids_LxT = _checked(ids, len(params.vocab), chunk_length)
+    begins_LxT = None if begins is None else begins.reshape(ids_LxT.shape)
     return _root_mean_squares(
-        params, ids_LxT, chunk_length=chunk_length, execution=Execution.of(execution)
+        *(params, ids_LxT, begins_LxT),
+        chunk_length=chunk_length,
+        execution=Execution.of(execution),
     )
 
 
 @partial(jit_forward, static_argnames=("chunk_length", "execution"))
 def _root_mean_squares(
-    params: Params, ids_LxT: jax.Array, *, chunk_length: int, execution: Execution
+    params: Params,
+    ids_LxT: jax.Array,
+    begins_LxT: jax.Array | None,
+    *,
+    chunk_length: int,
+    execution: Execution,
 ) -> Params:
     num_chunks = (ids_LxT.shape[1] - 1) // chunk_length
 
-    def read_text(total: Params, ids_T: jax.Array) -> tuple[Params, None]:
+    def read_text(total: Params, text: Any) -> tuple[Params, None]:
         def read_chunk(i: jax.Array, loop: Any) -> Any:
             carry, total = loop
-            chunk_S = jax.lax.dynamic_slice_in_dim(
-                ids_T, i * chunk_length, chunk_length + 1
+            ids_S, begins_S = jax.tree.map(
+                lambda x: jax.lax.dynamic_slice_in_dim(
+                    x, i * chunk_length, chunk_length + 1
+                ),
+                text,
             )
-            x_T, y_T = chunk_S[:-1], chunk_S[1:]
-            gradient, carry, _ = gradient_of(params, carry, x_T, y_T, execution)
+            begins_T = None if begins_S is None else begins_S[:-1]
+            gradient, carry, _ = gradient_of(
+                params, carry, ids_S[:-1], ids_S[1:], execution, begins_T
+            )
             return carry, jax.tree.map(lambda t, g: t + g * g, total, gradient)
 
         loop = initial_carry(params, 1), total
         return jax.lax.fori_loop(0, num_chunks, read_chunk, loop)[1], None
 
-    total, _ = jax.lax.scan(read_text, jax.tree.map(jnp.zeros_like, params), ids_LxT)
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    total, _ = jax.lax.scan(read_text, nothing, (ids_LxT, begins_LxT))
     count = len(ids_LxT) * num_chunks
     return jax.tree.map(lambda t: jnp.sqrt(t / count), total)
 

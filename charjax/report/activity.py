@@ -69,8 +69,11 @@ def gate_saturation(params: Params, heldout: HeldOut) -> Section:
 
 
 def _text_to_read(lanes: Lanes) -> np.ndarray:
-    """Returns the ids of passages, one after the other."""
-    return passages(lanes, _READ_CHARACTERS).ravel()
+    """Returns the ids of passages, one after the other.
+
+    Documents too are read on, so that a unit is seen as it goes over their ends.
+    """
+    return passages(lanes, _READ_CHARACTERS).ids_NxL.ravel()
 
 
 def _all_units(layers: Any, state: str) -> list[Unit]:

@@ -40,6 +40,7 @@ class Facts(NamedTuple):
       hidden_size: units in a layer.
       vocab_size: size of the vocabulary.
       ngram: loss of an n-gram model on the same split; None if not measured.
+      max_steps: the limit of steps, where that ended the run; 0 elsewhere.
     """
 
     train: Curve
@@ -56,6 +57,7 @@ class Facts(NamedTuple):
     hidden_size: int
     vocab_size: int
     ngram: float | None
+    max_steps: int = 0
 
 
 class Advice(NamedTuple):
@@ -120,11 +122,8 @@ def fit(facts: Facts) -> Advice | None:
         )
     gap = (last - train) / last
     if gap > 0.1:
-        return Advice(
-            "fit",
-            "try",
-            f"Overfitting: {pair}, a gap of {gap:.0%}. {remedy}",
-        )
+        text = f"Overfitting: {pair}, a gap of {gap:.0%}. {remedy}"
+        return Advice("fit", "try", text)
     if gap < 0.03:
         first = "less dropout first, then " if facts.dropout else ""
         how = "about equal" if gap > -0.03 else "which is lower"
@@ -205,12 +204,11 @@ def length(facts: Facts) -> Advice | None:
     text = f"The {name} loss went from {before:.3f} at epoch {epoch:.2f} to {last:.3f}"
     if last > 1.002 * best or fall < 0.01:
         return Advice("length", "fine", f"{text} at the end, epoch {end:.2f}.")
-    return Advice(
-        "length",
-        "try",
-        f"{text} at the end, epoch {end:.2f}, {fall:.1%} less, and was still falling. "
-        f"Try training longer (train.max_epochs={max(2 * math.ceil(end), 2)}).",
-    )
+    text += f" at the end, epoch {end:.2f}, {fall:.1%} less, and was still falling"
+    longer = f"train.max_epochs={max(2 * math.ceil(end), 2)}"
+    if facts.max_steps:
+        longer = f"train.max_steps={2 * facts.max_steps}"
+    return Advice("length", "try", f"{text}. Try training longer ({longer}).")
 
 
 def clipping(facts: Facts) -> Advice | None:

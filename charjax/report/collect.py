@@ -9,6 +9,7 @@ from charjax import cells, checkpoint, model
 from charjax.config import Config, flatten
 from charjax.model import Params
 from charjax.report import activity, advice, heldout, measure, predictors
+from charjax.report.accuracy import accuracy
 from charjax.report.command import command
 from charjax.report.heldout import HeldOut
 from charjax.report.read import SavedRun, Section, curves, read_run
@@ -30,6 +31,7 @@ class Report(NamedTuple):
         loss of an n-gram model on the same split, and of mixtures on a part of it;
         `clip_norm`, the norm at which gradients are clipped.
       advice: what to try next, as `charjax.report.advise` returns it.
+      accuracy: of a task, the shares of right answers by difficulty; None otherwise.
       samples: texts drawn during training.
       temperatures: texts drawn from the best checkpoint, by temperature.
       heldout: passages of held-out text, each character with its log-probability and
@@ -42,6 +44,7 @@ class Report(NamedTuple):
     config: Section
     curves: Section
     advice: list[advice.Advice]
+    accuracy: Section | None
     samples: list[Section]
     temperatures: Section
     heldout: Section
@@ -80,6 +83,7 @@ def collect(path: Path | str) -> Report:
         config=flatten(run.config),
         curves=lines,
         advice=advice.advise(_facts(run, params, streams, split, lines)),
+        accuracy=accuracy(params, run.config),
         samples=_samples(run),
         temperatures=measure.samples_by_temperature(params, run.config),
         heldout=missing if is_missing else measure.predictions(params, split),
@@ -133,7 +137,7 @@ def _facts(
     train = [r for r in run.records if r["kind"] == "train"]
     val = [r for r in run.records if r["kind"] == "val" and r["of"] == "val"]
     is_split = not isinstance(streams, str)
-    val_error = None
+    val_error, limit = None, run.config.train.max_steps
     if not isinstance(split, str) and split.name == "validation":
         val_error = measure.standard_error(params, split.lanes)
     return advice.Facts(
@@ -151,6 +155,7 @@ def _facts(
         hidden_size=params.spec.hidden_size,
         vocab_size=len(params.vocab),
         ngram=lines["ngram"] and lines["ngram"]["loss"],
+        max_steps=limit if run.latest_manifest.step == limit else 0,
     )
 
 

@@ -23,6 +23,8 @@ _SPLIT_FIELDS = (
     "data.normalize",
     "data.field",
     "data.separator",
+    "data.digits",
+    "data.nesting",
 )
 
 

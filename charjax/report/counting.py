@@ -46,4 +46,5 @@ def ngram_for(
 
 def fit_ngram(train: Lanes, vocab: Vocab) -> NGram:
     """Returns an n-gram model of a training split."""
-    return NGram.fit(start_of_lanes(train, CHARACTERS), vocab, ORDER)
+    ids_BxL, begins_BxL = start_of_lanes(train, CHARACTERS)
+    return NGram.fit(ids_BxL, vocab, ORDER, begins_BxL)

@@ -24,6 +24,18 @@ class HeldOut(NamedTuple):
     lanes: Lanes
 
 
+class Passages(NamedTuple):
+    """Parts of a split.
+
+    Attributes:
+      ids_NxL: their characters.
+      begins_NxL: which of them begin a document; None without documents.
+    """
+
+    ids_NxL: np.ndarray
+    begins_NxL: np.ndarray | None
+
+
 def open_splits(config: Config, text_sha256: str, vocab: Vocab) -> Streams | str:
     """Returns the splits of a run's text, or why they cannot be read.
 
@@ -62,17 +74,19 @@ def num_chunks(lanes: Lanes, characters: int) -> int:
     return min(lanes.num_chunks, math.ceil(characters / chunk_size))
 
 
-def start_of_lanes(lanes: Lanes, most: int) -> np.ndarray:
-    """Returns ids_BxL, the start of every lane: about `most` characters in all."""
+def start_of_lanes(lanes: Lanes, most: int) -> Passages:
+    """Returns the start of every lane: about `most` characters in all."""
     length = min(lanes.num_chunks * lanes.seq_length, max(most // lanes.batch_size, 1))
-    return lanes.window(0, length)
+    return Passages(lanes.window(0, length), lanes.begins(0, length))
 
 
-def passages(lanes: Lanes, most: int) -> np.ndarray:
-    """Returns ids_NxL, the start of as few lanes as give about `most` characters."""
+def passages(lanes: Lanes, most: int) -> Passages:
+    """Returns the start of as few lanes as give about `most` characters."""
     length = min(lanes.num_chunks * lanes.seq_length, most)
     count = min(max(most // length, 1), lanes.batch_size)
-    return lanes.window(0, length)[:count]
+    ids_BxL, begins_BxL = lanes.window(0, length), lanes.begins(0, length)
+    begins_NxL = None if begins_BxL is None else begins_BxL[:count]
+    return Passages(ids_BxL[:count], begins_NxL)
 
 
 def symbol_names(vocab: Vocab) -> list[str]:

@@ -16,6 +16,7 @@ from charjax.model import Params
 from charjax.predict import Dynamic, DynamicRule, gather_statistics
 from charjax.report.heldout import open_splits
 from charjax.text import Lanes
+from charjax.text.form import form_of
 from charjax.training import folder
 from charjax.units import Say, silent
 from charjax.unroll import Execution
@@ -72,6 +73,8 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
         "characters": _CHARACTERS,
         "chunk_length": DynamicRule.chunk_length,
     }
+    if end := form_of(config.data).end:
+        about["end"] = end
     if kept := checkpoint.load_derived(path, NAME, params, about):
         return kept
     streams = open_splits(config, text_sha256, params.vocab)
@@ -81,7 +84,7 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
             f"once. {streams} Try --config.data.dir as in training."
         )
     say("gathering gradients of the training text, once; this takes some seconds")
-    stats = gather_statistics(params, excerpts(streams.train))
+    stats = statistics_of(params, streams.train)
     try:
         checkpoint.save_derived(path, NAME, stats, about)
     except CheckpointError as error:  # such as a folder that may not be written
@@ -102,11 +105,14 @@ def run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
     return config, text_sha256
 
 
-def excerpts(train: Lanes) -> np.ndarray:
-    """Returns ids_NxL: passages that lie evenly over the split, in whole chunks."""
+def statistics_of(params: Params, train: Lanes) -> Params:
+    """Returns how large gradients are on passages that lie evenly over a split."""
     size = DynamicRule.chunk_length
     longest = train.num_chunks * train.seq_length + 1
     length = min(longest, 32 * size + 1)
     count = max(1, _CHARACTERS // (train.batch_size * (length - 1)))
-    starts = np.linspace(0, longest - length, count).astype(int)
-    return np.concatenate([train.window(start, length) for start in sorted({*starts})])
+    starts = sorted({*np.linspace(0, longest - length, count).astype(int)})
+    ids_NxL = np.concatenate([train.window(start, length) for start in starts])
+    begins = [x for start in starts if (x := train.begins(start, length)) is not None]
+    begins = np.concatenate(begins) if begins else None
+    return gather_statistics(params, ids_NxL, begins=begins)

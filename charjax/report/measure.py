@@ -1,16 +1,20 @@
 """What is measured of the best model: its errors, its predictions, its samples."""
 
 import math
+from functools import partial
 
 import numpy as np
 
 from charjax.config import Config
 from charjax.model import Params
-from charjax.predict import Predictor, predictor_of, sample
+from charjax.predict import Predictor, predictor_of
+from charjax.predict.by_document import excerpt
 from charjax.predict.evaluation import chunk_losses
 from charjax.report.heldout import HeldOut, num_chunks, passages, symbol_names
 from charjax.report.read import Section
 from charjax.text import Lanes
+from charjax.text.form import form_of
+from charjax.text.made_up import is_made_up
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 1.0, 1.2)
 
@@ -39,26 +43,21 @@ def standard_error(model: Params | Predictor, lanes: Lanes) -> float | None:
 
 def samples_by_temperature(model: Params | Predictor, config: Config) -> Section:
     """Returns a text for each temperature, and the prime that all begin with."""
-
-    def draw(temperature: float) -> str:
-        text = sample(
-            model,
-            config.sample.prime,
-            temperature,
-            length=_SAMPLE_LENGTH,
-            seed=config.train.seed,
-        )
-        return text if isinstance(text, str) else text.decode("utf-8", "replace")
-
+    if is_made_up(config.data):
+        return {"missing": "The model learned to write answers only."}
+    how = {"end": form_of(config.data).end, "prime": config.sample.prime}
+    draw = partial(excerpt, model, length=_SAMPLE_LENGTH, seed=config.train.seed, **how)
     texts = [{"temperature": t, "text": draw(t)} for t in TEMPERATURES]
-    return {"prime": config.sample.prime, "texts": texts}
+    return {"prime": how["prime"], "documents": bool(how["end"]), "texts": texts}
 
 
 def predictions(model: Params | Predictor, heldout: HeldOut) -> Section:
     """Returns passages: each character's log-probability and the likeliest guesses."""
-    predictor, ids_NxL = predictor_of(model), passages(heldout.lanes, _SHOWN_CHARACTERS)
+    predictor = predictor_of(model)
+    ids_NxL, begins_NxL = passages(heldout.lanes, _SHOWN_CHARACTERS)
     state = predictor.start(len(ids_NxL))
-    _, log_probs_TxNxV = predictor.read(state, ids_NxL[:, :-1].T)
+    begins_TxN = None if begins_NxL is None else begins_NxL[:, :-1].T
+    _, log_probs_TxNxV = predictor.read(state, ids_NxL[:, :-1].T, begins_TxN)
     log_probs_NxTxV = np.swapaxes(np.asarray(log_probs_TxNxV), 0, 1)
     chosen_NxT = np.take_along_axis(
         log_probs_NxTxV, ids_NxL[:, 1:, None].astype(np.int64), axis=-1

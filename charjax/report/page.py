@@ -69,6 +69,7 @@ def render(report: Report) -> str:
         sections.header(report.run, report.curves),
         sections.losses(report.curves),
         sections.advice(report.advice),
+        sections.accuracy(report.accuracy),
         sections.samples(report.samples),
         sections.temperatures(report.temperatures),
         sections.heldout(report.heldout),

@@ -34,7 +34,7 @@ class SavedRun(NamedTuple):
       best_manifest: what that checkpoint says of itself.
       latest_manifest: what the latest checkpoint says of itself.
       records: the records of `metrics.jsonl`.
-      is_finished: whether training came to its end.
+      is_finished: whether training came to its end, or the model was imported.
       test_loss: the best checkpoint's loss on the test split; None where not measured.
     """
 
@@ -96,7 +96,7 @@ def read_run(path: Path | str) -> SavedRun:
         best_manifest=best_manifest,
         latest_manifest=_read_manifest(checkpoint.find(path, "latest")),
         records=records,
-        is_finished=summary is not None,
+        is_finished=summary is not None or text_sha256 == folder.NO_TEXT,
         test_loss=_test_loss(path, summary, records),
     )
 

@@ -109,7 +109,10 @@ def losses(curves: Section) -> str:
             f"by counts in {ngram['characters']:,} characters of the training text."
         )
     else:
-        notes.append("No n-gram model is shown, as there is no split to measure it on.")
+        notes.append(
+            "No n-gram model is shown: there is no split to measure it on, or not all "
+            "characters of it count."
+        )
     return f"""
 <section><h2>Loss</h2>
 <p>The loss is in nats a character. The ring marks the best checkpoint.
@@ -165,6 +168,30 @@ def _items(verdicts: Sequence[Advice]) -> str:
     )
 
 
+def accuracy(accuracy: Section | None) -> str:
+    """Returns the right answers of a task by difficulty; nothing for another text."""
+    if accuracy is None:
+        return ""
+    names = ("digits", "nesting", "questions")
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{row[name]}</td>" for name in names)
+        + f"<td>{row['characters']:.1%}</td><td>{row['answers']:.1%}</td></tr>"
+        for row in accuracy["rows"]
+    )
+    return f"""
+<section><h2>Right answers</h2>
+<p>Of held-out questions, each read from the zero state: how many characters of the
+answers, and whole answers, are right, by the digits of the largest numbers and by the
+operations of a program. A character is right if it is the likeliest after the question
+and the right ones before it; the last one is the newline that ends the answer. An
+answer is right if all of them are. After
+<a href="https://arxiv.org/abs/1410.4615">Zaremba and Sutskever (2014)</a>.</p>
+<table><thead><tr><th>digits</th><th>nesting</th><th>questions</th>
+<th>characters right</th><th>answers right</th></tr></thead>
+<tbody>{rows}</tbody></table></section>"""
+
+
 def samples(samples: Sequence[Section]) -> str:
     """Returns the texts drawn during training."""
     if not samples:
@@ -188,20 +215,23 @@ validations.</p>
 
 def temperatures(temperatures: Section) -> str:
     """Returns the texts drawn from the best checkpoint."""
+    if "missing" in temperatures:
+        return _missing("Samples by temperature", temperatures["missing"])
     cards = "".join(
         _card(f"temperature {t['temperature']:g}", "", t["text"])
         for t in temperatures["texts"]
     )
     prime = temperatures["prime"]
-    begins = (
-        f'begins with <q class="term">{text(prime)}</q>'
-        if prime
-        else "begins with a character drawn uniformly"
-    )
+    has_documents, begins = temperatures["documents"], ""
+    if prime:
+        each = "Each document" if has_documents else "Each"
+        begins = f' {each} begins with <q class="term">{text(prime)}</q>.'
+    elif not has_documents:
+        begins = " Each begins with a character drawn uniformly."
     return f"""
 <section><h2>Samples by temperature</h2>
 <p>Text drawn from the best checkpoint. A low temperature gives likely text, a high one
-varied text. Each {begins}.</p>
+varied text.{begins}</p>
 <div class="wide cards">{cards}</div></section>"""
 
 

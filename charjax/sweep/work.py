@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charjax import training
-from charjax.errors import BusyError, ConfigError, SinkError, TrainingError
+from charjax.errors import BusyError, ConfigError, Pruned, TrainingError
 from charjax.storage.files import replacing
 from charjax.storage.locks import is_held
 from charjax.sweep.halving import next_run, rung_of
@@ -154,7 +154,7 @@ def _last_one(found: list[Standing]) -> int | None:
     )
 
 
-class _Pause(Exception):
+class _Pause(Pruned):
     """A run has come to its next rung."""
 
 
@@ -169,8 +169,8 @@ def _train(sweep: Sweep, standing: Standing, sinks: Sequence[Sink]) -> None:
 
     try:
         training.train(sweep.config_of(trial), sinks=[*sinks, pause])
-    except SinkError as error:
-        if not isinstance(error.__cause__, _Pause):
+    except Pruned as pruned:
+        if not isinstance(pruned.__cause__, _Pause):
             raise
     except TrainingError as error:
         with replacing(Path(sweep.path, trial.name, _ERROR)) as file:

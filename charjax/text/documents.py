@@ -38,6 +38,35 @@ def end_ids(vocab: Vocab, end: str) -> np.ndarray | None:
         ) from None
 
 
+def known_end(vocab: Vocab, end: str | bytes) -> np.ndarray:
+    """Returns the ids of what ends a document, for a model of documents.
+
+    Raises:
+      TextError: the model does not know it.
+    """
+    try:
+        ids = vocab.encode(end)
+    except TextError:
+        ids = np.zeros(0)
+    if not ids.size:
+        raise TextError(
+            f"what ends a document must be known to the model; got {end!r}. Try the "
+            "data.separator that it was trained with."
+        )
+    return ids
+
+
+def with_beginning(ids: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a text behind what stands for its beginning, and where documents begin.
+
+    >>> ids, begins = with_beginning(np.array([1, 0, 2]), np.array([0]))
+    >>> ids.tolist(), begins.tolist()
+    ([0, 1, 0, 2], [True, False, True, False])
+    """
+    begins = np.append(True, ends_in(ids, end, 0, len(ids)))
+    return np.append(end[-1:].astype(ids.dtype), ids), begins
+
+
 def ends_in(ids: np.ndarray, end: np.ndarray, start: int, stop: int) -> np.ndarray:
     r"""Returns for each character of a window whether a document ends with it.
 

@@ -8,7 +8,7 @@ ended, so the recurrent state can be carried from step to step.
 import bisect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -47,6 +47,11 @@ class Lanes:
     recoded: np.ndarray | None = None
     end: np.ndarray | None = None
 
+    def part(self, lanes: slice) -> "Lanes":
+        """Returns some of the lanes."""
+        starts = self.starts[lanes]
+        return replace(self, starts=starts, batch_size=len(starts))
+
     def window(self, start: int, length: int) -> np.ndarray:
         """Returns the characters [start, start + length) of every lane, as ids_BxL.
 
@@ -71,10 +76,14 @@ class Lanes:
             raise TextError(
                 f"A window must be within 0 to {end}; got {start} to {start + length}."
             )
+        window_BxL = self._read(start, length)
+        return window_BxL if self.recoded is None else self.recoded[window_BxL]
+
+    def _read(self, start: int, length: int) -> np.ndarray:
         window_BxL = np.empty((self.batch_size, length), self.ids.dtype)
         for lane, lane_start in zip(window_BxL, self.starts, strict=True):
             lane[:] = self.ids[lane_start + start : lane_start + start + length]
-        return window_BxL if self.recoded is None else self.recoded[window_BxL]
+        return window_BxL
 
     def begins(self, start: int, length: int) -> np.ndarray | None:
         """Returns which characters of a window are read from the zero state.
@@ -91,6 +100,20 @@ class Lanes:
             return None
         end, firsts = self.end, [lane_start + start for lane_start in self.starts]
         return np.stack([ends_in(self.ids, end, i, i + length) for i in firsts])
+
+    def counts(self, start: int, length: int) -> np.ndarray | None:
+        """Returns which characters of a window have a target that counts in the loss.
+
+        Args:
+          start: as for `window`.
+          length: L, likewise.
+
+        Returns:
+          `counts_BxL`, false where the character after it is not to be predicted; None
+          where all count, as in any text that is not made up (`charjax.text.made_up`).
+        """
+        del start, length
+        return None
 
 
 class Streams(NamedTuple):

@@ -3,12 +3,14 @@
     config.json     whose run it is: `config`, all fields, and `text_sha256`
     metrics.jsonl   one record a line, of kind train, val or test
     summary.json    how a finished run ended; there is none before
+    pruned          an empty file: a sink stopped the run; removed when it goes on
 
 They are plain JSON, which people and other programs may edit, so every value is checked
 when it is read. An error names the file, the line and the field. Unknown fields pass:
 newer versions may add some.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,10 @@ Record = dict[str, Any]
 METRICS = "metrics.jsonl"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
+PRUNED = "pruned"
+
+# What a run that was imported has in place of its text's checksum: that of no text.
+NO_TEXT = hashlib.sha256().hexdigest()
 
 KEPT = ("train", "val", "test")  # the kinds of records that `metrics.jsonl` holds
 
@@ -34,8 +40,9 @@ _DELETE_LINE = "Try removing that line"
 
 
 def claim(path: Path, config: Config, text_sha256: str) -> None:
-    """Writes into a run's folder which configuration and text it is a run of."""
+    """Writes into a run's folder which configuration and text it is now a run of."""
     _write_json(path / CONFIG, identity_of(config, text_sha256))
+    (path / PRUNED).unlink(missing_ok=True)
 
 
 def identity_of(config: Config, text_sha256: str) -> dict[str, Any]:
@@ -129,6 +136,20 @@ def _can_be_a_path(text: str) -> bool:
 def is_finished(path: Path) -> bool:
     """Returns whether a run is marked as finished."""
     return (path / SUMMARY).exists()
+
+
+def state_of(path: Path, text_sha256: str) -> str:
+    """Returns in a word how far a run has come.
+
+    Args:
+      path: its folder.
+      text_sha256: of its text, as one of its checkpoints has it.
+    """
+    if text_sha256 == NO_TEXT:
+        return "imported"
+    if is_finished(path):
+        return "finished"
+    return "pruned" if (path / PRUNED).exists() else "unfinished"
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import jax
 
-from charjax import checkpoint, devices, model
+from charjax import checkpoint, devices, hosts, model
 from charjax.text import Corpus, small_text_warning
 from charjax.text.form import form_of
+from charjax.text.made_up import is_made_up
 from charjax.training.configured import execution, running_cell
 from charjax.training.log import Log
 from charjax.training.setup import Plan
@@ -62,12 +63,14 @@ def _lines(plan: Plan, state: TrainState, corpus: Corpus) -> Iterator[str]:
     config, spec = plan.config, state.params.spec
     device = devices.choose(config.train.device)
     sharing = f", {plan.mesh.size} of them" if plan.mesh else ""
+    if (processes := hosts.count()) > 1:
+        sharing += f" in {processes} processes"
     yield f"device    {devices.describe(device)}{sharing}, jax {jax.__version__}"
     form = " in NFC" if corpus.form.normalize == "nfc" else ""
-    yield (
-        f"text      {corpus.path}: {len(corpus.ids):,} characters{form}, "
-        f"{len(corpus.vocab)} distinct"
-    )
+    length = f"{len(corpus.ids):,} characters{form}"
+    if is_made_up(config.data):
+        length = "made up as it is read; only answers count in the loss"
+    yield f"text      {corpus.path}: {length}, {len(corpus.vocab)} distinct"
     for part in corpus.parts[:_SHOWN]:
         yield f"file      {part.name}: {part.size:,} bytes, sha256 {part.sha256[:16]}"
     if len(corpus.parts) > _SHOWN:

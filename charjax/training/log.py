@@ -1,9 +1,9 @@
-"""Sends the records of a run to its sinks, and keeps the first failure of one."""
+"""Sends the records of a run to its sinks, and keeps what they ask for or fail with."""
 
 import signal
 from collections.abc import Sequence
 
-from charjax.errors import SinkError
+from charjax.errors import Pruned, SinkError
 from charjax.training.folder import Record
 from charjax.training.signals import Stopped
 from charjax.training.sinks.console import OutputClosedError
@@ -13,20 +13,27 @@ _SIGPIPE = getattr(signal, "SIGPIPE", 13)  # Windows has none
 
 
 class Log:
-    """Hands records to sinks; a sink that fails ends the run once it is saved.
+    """Hands records to sinks; one that fails or prunes ends the run once it is saved.
 
     Args:
       sinks: the sinks.
+
+    Attributes:
+      failure: of the first sink that failed.
+      pruned: what the first sink that asked for a stop raised.
     """
 
     def __init__(self, sinks: Sequence[Sink]) -> None:
         self._send = broadcast(sinks)
         self.failure: SinkError | None = None
+        self.pruned: Pruned | None = None
 
     def send(self, record: Record) -> None:
-        """Hands a record to every sink, and keeps the first failure."""
+        """Hands a record to every sink, and keeps the first failure and request."""
         try:
             self._send(record)
+        except Pruned as pruned:
+            self.pruned = self.pruned or pruned
         except SinkError as error:
             self.failure = self.failure or error
 

@@ -1,18 +1,19 @@
 """The training loop: steps, records, validations, saves, and the end of a run."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
 
-from charjax import checkpoint
+from charjax import checkpoint, hosts
 from charjax.config import Config
-from charjax.errors import TrainingError
-from charjax.parallel import gather
+from charjax.errors import CharjaxError, Pruned, TrainingError
+from charjax.parallel import WHOLE, gather, highest, spread
 from charjax.predict import evaluate
 from charjax.text import Corpus
 from charjax.training import folder, setup
@@ -27,6 +28,25 @@ from charjax.training.signals import Stopped, StopRequest
 from charjax.training.state import saved_parts
 from charjax.training.watch import Clock
 from charjax.units import duration, in_bits
+
+
+class Asked(NamedTuple):
+    """What was asked for since the last look, by signals and failures.
+
+    Where several processes train together none may leave alone: each sends this with
+    its steps, and what all do next follows from the highest of each.
+
+    Attributes:
+      signum: the signal that asks to stop, or 0.
+      has_failed: 1 where a sink or a write failed.
+      is_pruned: 1 where a sink asked for a stop.
+      save: 1 where a save was asked for.
+    """
+
+    signum: int = 0
+    has_failed: int = 0
+    is_pruned: int = 0
+    save: int = 0
 
 
 class Loop:
@@ -61,19 +81,27 @@ class Loop:
         self.step = int(self.state.step)
         self.saved_step = self.step if latest else -1
         self.last_good = latest and latest.path
-        folder.claim(path, config, corpus.sha256)
-        # A killed process may have recorded more than it saved.
-        rewind(path / folder.METRICS, self.saved_step, self.progress.validated_step)
+        self.asked = Asked()
+        hosts.of_leader(lambda: self._claim(corpus.sha256))
         introduce(log, self.plan, self.state, corpus, path, self.last_good)
         self.clock = Clock(self.progress.seconds)
         self.reader = StepReader(self.plan, self.progress, self.clock, self._emit)
 
+    def _claim(self, text_sha256: str) -> None:
+        folder.claim(self.path, self.config, text_sha256)
+        # A killed process may have recorded more than it saved.
+        file = self.path / folder.METRICS
+        rewind(file, self.saved_step, self.progress.validated_step)
+
     def run(self) -> None:
-        """Trains until the last step, patience, a signal or a failing sink ends it."""
+        """Trains until the last step, patience, a signal or a sink ends it."""
         unread: Dispatch | None = None
         while True:
-            save_asked = self.stop.take_save()
-            must_stop = self.stop.signum or self.log.failure
+            if hosts.count() == 1:
+                self.asked = self._asked_here()
+            *reasons, save_asked = self.asked
+            must_stop = any(reasons)
+            self.asked = self.asked._replace(save=0)
             if must_stop or save_asked or self._is_validation_due():
                 self._read(unread)
                 unread = None
@@ -99,11 +127,23 @@ class Loop:
         window_BxL = self.plan.window(step, count)
         self.state, metrics = self.plan.advance(self.state, window_BxL, np.int32(count))
         self.step += count
-        return Dispatch(step, count, metrics)
+        asked = highest(self._asked_here(), self.plan.mesh) if hosts.count() > 1 else ()
+        return Dispatch(step, count, metrics, asked)
+
+    def _asked_here(self) -> Asked:
+        has_failed = bool(self.log.failure or self.writer.failure)
+        is_pruned, save = self.log.pruned is not None, self.stop.take_save()
+        return Asked(self.stop.signum, int(has_failed), int(is_pruned), int(save))
 
     def _read(self, unread: Dispatch | None) -> None:
         if unread is not None:
             self.reader.read(unread, self._last_good())
+            if hosts.count() > 1:
+                self.asked = Asked(*map(int, unread.asked))
+
+    def _at_once(self) -> contextlib.AbstractContextManager[None]:
+        """Lets a signal end what follows, but not for one of several processes."""
+        return self.stop.at_once() if hosts.count() == 1 else contextlib.nullcontext()
 
     def _is_validation_due(self) -> bool:
         if self.progress.validated_step == self.step or self.step == 0:
@@ -114,7 +154,7 @@ class Loop:
     def _validate(self) -> None:
         """Measures the validation loss, draws a sample, saves, prunes."""
         try:
-            with self.stop.at_once():
+            with self._at_once():
                 loss, text = validate(self.plan, self.state.model, self.progress)
         except Stopped:
             self._save_and_stop()
@@ -147,7 +187,8 @@ class Loop:
         if not patience or averages is None or int(averages.first) != NEVER:
             return
         if is_stale([loss for _, loss in self.progress.val], patience):
-            averages = averages.replace(first=jnp.int32(self.step))
+            first = spread(jnp.int32(self.step), self.plan.mesh, WHOLE)
+            averages = averages.replace(first=first)
             self.state = self.state.replace(averages=averages)
             self.log.note(f"step {self.step:,}: the weights are averaged from here on")
 
@@ -161,11 +202,17 @@ class Loop:
         """Measures the best checkpoint on the test split and marks the run's end."""
         if self.saved_step != self.step:
             self._save(self.progress.val[-1][1], tolerant=False)
-        best = checkpoint.find(self.path, fallback=True, say=self.log.note)
+        best = Path(
+            hosts.of_leader(
+                lambda: str(
+                    checkpoint.find(self.path, fallback=True, say=self.log.note)
+                )
+            )
+        )
         test_loss: float | None = None
         if self.plan.streams.test.num_chunks:
             try:
-                with self.stop.at_once():
+                with self._at_once():
                     loss = evaluate(
                         checkpoint.load(best),
                         self.plan.streams.test,
@@ -195,15 +242,20 @@ class Loop:
             self._save(None, tolerant=False)
         self.writer.close()
         # A signal comes first: a terminal that closes sends one and fails the display.
-        if not self.stop.signum:
+        signum = self.stop.signum or self.asked.signum
+        if self.asked.has_failed and not signum:
             self.log.raise_failure()
+            raise self.writer.failure or CharjaxError(
+                "another process failed; the run is saved. Its own message says why."
+            )
         how = "the same command continues"
         if self.config.train.restart:
             how = f"train.run_name={self.path.name} without train.restart continues"
-        raise Stopped(
-            f"stopped at step {self.step:,} and saved in {self.path}; {how}",
-            self.stop.signum,
-        )
+        where = f"at step {self.step:,} and saved in {self.path}; {how}"
+        if signum:
+            raise Stopped(f"stopped {where}", signum)
+        hosts.of_leader(self.writer.mark_pruned)
+        raise Pruned(f"pruned {where}") from self.log.pruned
 
     def _save_and_go_on(self) -> None:
         """Saves without validating, as a signal asked."""
@@ -230,6 +282,8 @@ class Loop:
         return saved
 
     def _announce(self, saved: Path, loss: float | None) -> None:
+        if not hosts.is_leader():
+            return
         best = str(checkpoint.find(self.path, fallback=True))
         self._emit("saved", self.step, path=str(saved), loss=loss, best=best)
 

@@ -6,11 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charjax import hosts
+from charjax.config import Config
 from charjax.errors import TrainingError
 from charjax.model import Params
 from charjax.parallel import gather
-from charjax.predict import documents, evaluate, sample
+from charjax.predict import evaluate, sample
+from charjax.predict.answers import answers
+from charjax.predict.by_document import excerpt
 from charjax.text.form import form_of
+from charjax.text.made_up import held_out_examples, is_made_up
+from charjax.text.tasks import END
 from charjax.training import watch
 from charjax.training.configured import execution
 from charjax.training.progress import Progress, mean
@@ -20,7 +26,8 @@ from charjax.units import in_bits
 
 Emit = Callable[..., None]
 
-_SHOWN = 8  # documents of a sample, where the text has some
+_SHOWN = 8  # answers of a sample
+_ASKED = 50  # questions of each difficulty
 
 
 class Dispatch(NamedTuple):
@@ -30,11 +37,13 @@ class Dispatch(NamedTuple):
       first: steps taken before them.
       length: how many they are.
       metrics: what they measure, which the device may still be computing.
+      asked: what the processes asked for (see `charjax.training.loop.Asked`).
     """
 
     first: int
     length: int
     metrics: DispatchMetrics
+    asked: Any
 
 
 class StepReader:
@@ -63,7 +72,7 @@ class StepReader:
         Raises:
           TrainingError: a loss is not finite, or the losses exploded.
         """
-        first, length, metrics = dispatch
+        first, length, metrics, _ = dispatch
         losses, norms = np.asarray(metrics.loss_K), np.array(metrics.grad_norm_K)
         param_norm = float(metrics.param_norm)
         self._clock.steps_ended(length)
@@ -136,8 +145,8 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
         where there is no validation split.
 
     Returns:
-      The loss in nats a character; the text, which is empty where none is asked for or
-      the loss is not finite.
+      The loss in nats a character; the text, which is empty where none is asked for,
+      the loss is not finite, or another process shows it.
     """
     loss, config = mean(progress.since_validation), plan.config
     if plan.streams.val.num_chunks:
@@ -146,17 +155,33 @@ def validate(plan: Plan, params: Params, progress: Progress) -> tuple[float, str
     if not config.sample.length or not math.isfinite(loss):
         return loss, ""
     params = gather(params, plan.mesh)
-    prime, temperature = config.sample.prime, config.sample.temperature
-    options = {
-        "length": config.sample.length,
-        "seed": config.train.seed,
-        "execution": execution(config),
-    }
-    if end := form_of(config.data).end:  # a model goes on to no other document
-        texts = documents(params, end, _SHOWN, temperature, prime=prime, **options)
-        return loss, "\n".join(map(_as_text, texts))[: config.sample.length]
-    return loss, _as_text(sample(params, prime, temperature, **options))
+    if not hosts.is_leader():
+        return loss, ""
+    if is_made_up(config.data):
+        return loss, _answers(params, config)
+    return loss, excerpt(
+        params,
+        config.sample.temperature,
+        end=form_of(config.data).end,
+        prime=config.sample.prime,
+        length=config.sample.length,
+        seed=config.train.seed,
+        execution=execution(config),
+    )
 
 
-def _as_text(text: str | bytes) -> str:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+def _answers(params: Params, config: Config) -> str:
+    """Returns how many held-out questions a model answers rightly, and some of them."""
+    levels = held_out_examples(config.data, _ASKED)
+    examples = [example for level in levels for example in level]
+    right_N = answers(params, examples, execution(config)).right_N
+    lines = [f"{right_N.sum():,} of {len(examples):,} held-out answers are right"]
+    for n in np.linspace(0, len(examples) - 1, _SHOWN).astype(int):
+        question, answer, *_ = examples[n]
+        given = sample(
+            params, question, greedy=True, stop=END, length=2 * len(answer),
+            execution=execution(config),
+        )  # fmt: skip
+        note = "" if right_N[n] else f"  (wrong: {answer.strip()})"
+        lines.append(str(given).strip() + note)
+    return "\n".join(lines)

@@ -1,13 +1,14 @@
 """A run from start to end: `train`, and the `Run` that it returns."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 
-from charjax import cells, checkpoint, devices
+from charjax import cells, checkpoint, devices, hosts
 from charjax.config import Config, check_config
 from charjax.errors import CheckpointError
 from charjax.model import Params
@@ -17,11 +18,12 @@ from charjax.training.folder import Record, read_json_lines
 from charjax.training.log import Log
 from charjax.training.loop import Loop
 from charjax.training.optimizer import with_rate
-from charjax.training.saving import file_errors, owned
+from charjax.training.saving import file_errors, owned_by_leader
 from charjax.training.signals import StopRequest, stop_on_signals
 from charjax.training.sinks.console import console
 from charjax.training.sinks.records import Sink
 from charjax.training.sinks.tensorboard import tensorboard
+from charjax.training.sinks.tracker import tracker
 from charjax.unroll import choose
 
 
@@ -49,6 +51,9 @@ class Run:
 def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
     """Trains a model, or continues the run of the same configuration where it stopped.
 
+    Where `jax.distributed` made this process one of several, all must call it, and see
+    the folder of the run; the first one's sinks get its records.
+
     In the main thread signals are handled: SIGINT, SIGTERM, SIGHUP and SIGUSR2 save the
     state and stop, SIGUSR1 saves it and goes on. In any other thread signals keep the
     meaning that they have.
@@ -68,6 +73,7 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
       CheckpointError: a checkpoint cannot be read or written, or is of another run.
       TrainingError: the loss is not finite, or it exploded.
       SinkError: a sink failed; the state is saved.
+      Pruned: a sink asked for a stop; the state is saved, to go on with later.
       Stopped: a signal came; the state is saved, unless a second one followed.
 
     Example:
@@ -86,9 +92,20 @@ def train(config: Config, *, sinks: Sequence[Sink] = (console,)) -> Run:
         with (
             file_errors("write", config.train.checkpoint_dir),
             jax.default_device(device),
-            tensorboard(config) as more_sinks,
+            _sinks(config, sinks) as all_sinks,
         ):
-            return _train(config, Log((*sinks, *more_sinks)), stop)
+            return _train(config, Log(all_sinks), stop)
+
+
+@contextlib.contextmanager
+def _sinks(config: Config, sinks: Sequence[Sink]) -> Iterator[Sequence[Sink]]:
+    """Yields what gets the records: nothing in a process that does not lead."""
+    if not hosts.is_leader():
+        yield ()
+        return
+    with tensorboard(config) as board, tracker(config, Log(sinks).warn) as tracked:
+        # A tracker may ask for a key, which it cannot once a display is drawn.
+        yield (*tracked, *sinks, *board)
 
 
 def _train(config: Config, log: Log, stop: StopRequest) -> Run:
@@ -97,14 +114,11 @@ def _train(config: Config, log: Log, stop: StopRequest) -> Run:
         choose.check(
             running_cell(config), execution(config), devices.current_platform()
         )
-        config = setup.keep_text(config, log.note)
-        corpus = setup.open_text(config, log.note)
-        path = identity.path_of(config)
-    with owned(path, log.note) as is_ours:
-        with file_errors("read", path):
-            identity.check_folder(path, config, corpus.sha256)
-            is_finished = folder.read_summary(path) is not None
-        if is_finished:
+        config = hosts.leader_first(lambda: setup.keep_text(config, log.note))
+        corpus = hosts.leader_first(lambda: setup.open_text(config, log.note))
+        path = Path(hosts.of_leader(lambda: str(identity.path_of(config))))
+    with owned_by_leader(path, log.note) as is_ours:
+        if hosts.of_leader(lambda: _is_finished(path, config, corpus.sha256)):
             log.note(
                 f"{path} is finished; train.restart=true starts a new run beside it"
             )
@@ -117,6 +131,13 @@ def _train(config: Config, log: Log, stop: StopRequest) -> Run:
     log.send(_end_record(run))
     log.raise_failure()
     return run
+
+
+def _is_finished(path: Path, config: Config, text_sha256: str) -> bool:
+    """Returns whether a folder's run is finished; refuses another run's folder."""
+    with file_errors("read", path):
+        identity.check_folder(path, config, text_sha256)
+        return folder.read_summary(path) is not None
 
 
 def _read_finished(path: Path) -> Run:

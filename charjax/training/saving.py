@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from charjax import checkpoint
+from charjax import checkpoint, hosts
 from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import CharjaxError, CheckpointError
@@ -49,8 +49,26 @@ def owned(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
                 place.rmdir()
 
 
+@contextlib.contextmanager
+def owned_by_leader(path: Path, say: Say) -> Iterator[Callable[[], bool]]:
+    """Keeps a run's folder for the first of the processes that train together."""
+    with contextlib.ExitStack() as stack:
+        is_ours: Callable[[], bool] = lambda: True  # noqa: E731
+
+        def own() -> None:
+            nonlocal is_ours
+            is_ours = stack.enter_context(owned(path, say))
+
+        hosts.of_leader(own)
+        yield is_ours
+
+
 class RunWriter:
     """Writes a run's folder, for the one process that owns it.
+
+    Of several processes that train together all call its methods, and the first one
+    writes. A record it sends alone, so where that fails `failure` is for the loop to
+    tell the others.
 
     Args:
       path: the folder.
@@ -67,6 +85,7 @@ class RunWriter:
         self._config = config
         self._goes_on = config.train.on_save_error == "continue"
         self._unwritten = b""
+        self.failure: CheckpointError | None = None
 
     def latest(self, text_sha256: str) -> Verified | None:
         """Returns the latest sound checkpoint, None where none was ever saved.
@@ -81,6 +100,18 @@ class RunWriter:
           CheckpointError: one cannot be read although it is not damaged, one is of
             another run, or all are damaged; all stay as they are.
         """
+        found: list[Verified] = []
+
+        def look() -> str:
+            found.extend(self._sound(text_sha256)[:1])
+            return str(found[0].path) if found else ""
+
+        if not (path := hosts.of_leader(look)):
+            return None
+        return found[0] if found else checkpoint.verify(path)
+
+    def _sound(self, text_sha256: str) -> list[Verified]:
+        """Returns the sound checkpoints of the run, the latest first."""
         checkpoint.sweep(self.path)
         entries = checkpoint.examine(self.path)
         sound = [entry for entry in entries if isinstance(entry, Verified)]
@@ -95,15 +126,21 @@ class RunWriter:
         for path, error in damaged:
             aside = checkpoint.set_aside(path)
             self._warn(f"damaged, renamed to {aside.name}: {error}")
-        if not sound:
-            return None
-        self._prune()
-        return sound[0]
+        if sound:
+            self._prune()
+        return sound
 
     def record(self, record: Record) -> None:
         """Writes a record to the metrics; after a failure, with the next one."""
+        if not hosts.is_leader():
+            return
         self._unwritten += json_line(record)
-        self._try(self._write_metrics, self._goes_on)
+        try:
+            self._try(self._write_metrics, self._goes_on)
+        except CheckpointError as error:
+            if hosts.count() == 1:
+                raise
+            self.failure = self.failure or error
 
     def save(self, *args: Any, tolerant: bool = True, **fields: Any) -> Path | None:
         """Saves a checkpoint and prunes the others.
@@ -118,36 +155,50 @@ class RunWriter:
           The checkpoint, or None where it could not be written and training goes on.
         """
         tolerant = tolerant and self._goes_on
-        saved = self._try(lambda: checkpoint.save(self.path, *args, **fields), tolerant)
+
+        def write() -> Path:
+            hosts.of_leader(self._require_ours)
+            return checkpoint.save(self.path, *args, **fields)
+
+        saved = self._try(write, tolerant)
         if saved:
-            self._try(self._prune, tolerant)
+            self._try(lambda: hosts.of_leader(self._prune), tolerant)
         return saved
 
     def close(self) -> None:
         """Writes the records that could not be written before."""
-        self._try(self._write_metrics, tolerant=False)
+        hosts.of_leader(lambda: self._try(self._write_metrics, tolerant=False))
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Marks the run as finished."""
         self.close()
-        folder.write_summary(self.path, summary)
+        hosts.of_leader(lambda: folder.write_summary(self.path, summary))
 
     def _prune(self) -> None:
+        self._require_ours()
         train = self._config.train
         checkpoint.prune(self.path, train.keep_best, train.keep_every)
 
+    def _require_ours(self) -> None:
+        if not self._is_ours():
+            raise CheckpointError(
+                f"cannot write to {self.path}: it was removed or replaced during the "
+                "run."
+            )
+
+    def mark_pruned(self) -> None:
+        """Marks the run as one that a sink stopped, until it goes on."""
+        self._require_ours()
+        self._try(lambda: append(self.path / folder.PRUNED, b""), tolerant=False)
+
     def _write_metrics(self) -> None:
+        self._require_ours()
         if self._unwritten:
             append(self.path / folder.METRICS, self._unwritten)
             self._unwritten = b""
 
     def _try(self, write: Callable[[], _T], tolerant: bool) -> _T | None:
         try:
-            if not self._is_ours():
-                raise CheckpointError(
-                    f"cannot write to {self.path}: it was removed or replaced during "
-                    "the run."
-                )
             with file_errors("write", self.path):
                 return write()
         except CheckpointError as error:

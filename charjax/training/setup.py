@@ -12,12 +12,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from charjax import checkpoint, devices, model
+from charjax import checkpoint, devices, model, parallel
 from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
-from charjax.parallel import make_mesh
 from charjax.text import (
     Corpus,
     Streams,
@@ -28,6 +27,7 @@ from charjax.text import (
     split_corpus,
 )
 from charjax.text.form import form_of
+from charjax.text.made_up import corpus_of, is_made_up, made_streams
 from charjax.text.streams import bytes_per_character
 from charjax.text.vocab import Vocab
 from charjax.training import averages
@@ -100,19 +100,22 @@ class Plan:
     def window(self, step: int, count: int) -> Any:
         """Returns the characters that `count` steps from `step` on read.
 
-        Where the text has documents it is a pair, with where they begin. Padded to the
-        length of the longest dispatch, so that all share one compilation.
+        Where the text has documents, or characters that do not count in the loss, it is
+        a triple, with where they begin and what counts. Padded to the length of the
+        longest dispatch, so that all share one compilation.
         """
-        train = self.streams.train
+        batch_size = self.config.data.batch_size
+        train = self.streams.train.part(parallel.lanes_here(batch_size, self.mesh))
         epoch, chunk = divmod(step, self.steps_per_epoch)
         start = chunk * train.seq_length + self._offset(epoch)
         length = count * train.seq_length + 1
         padding = (0, 0), (0, (self.max_count - count) * train.seq_length)
         ids_BxL = np.pad(train.window(start, length), padding)
-        begins_BxL = train.begins(start, length)
-        if begins_BxL is None:
-            return ids_BxL
-        return ids_BxL, np.pad(begins_BxL, padding)
+        marks = train.begins(start, length), train.counts(start, length)
+        if all(mark is None for mark in marks):
+            return parallel.join(ids_BxL, self.mesh)
+        marks = jax.tree.map(lambda x: np.pad(x, padding), marks)
+        return parallel.join((ids_BxL, *marks), self.mesh)
 
     def _offset(self, epoch: int) -> int:
         train = self.streams.train
@@ -140,6 +143,8 @@ def keep_text(config: Config, say: Say) -> Config:
 
     A named data set is prepared; standard input is kept, and named in its place.
     """
+    if is_made_up(config.data):
+        return config
     path = find(config.data.name, config.data.dir, say=say)
     if config.data.dir or config.data.name != "-":
         return config
@@ -151,6 +156,8 @@ def keep_text(config: Config, say: Say) -> Config:
 def open_text(config: Config, say: Say = silent) -> Corpus:
     """Returns the encoded text that a configuration names; prepares no data set."""
     data = config.data
+    if is_made_up(data):
+        return corpus_of(data.name)
     return open_corpus(
         locate(data.name, data.dir),
         data.encoding,
@@ -248,6 +255,9 @@ def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
       TextError: the text is too short for the batch shape.
     """
     data = config.data
+    if is_made_up(data):
+        streams = made_streams(data, config.train.max_steps, config.train.seed)
+        return _recoded(streams, corpus, vocab)
     ids, lengths = corpus.ids, None
     end = documents.end_ids(corpus.vocab, form_of(data).end)
     if end is not None and data.by_document:
@@ -262,10 +272,14 @@ def make_streams(config: Config, corpus: Corpus, vocab: Vocab) -> Streams:
         split=data.split,
         lengths=lengths,
     )
-    recoded = None
-    if vocab != corpus.vocab:
-        recoded = vocab.encode(corpus.vocab.symbols)
-    return Streams(*(replace(s, recoded=recoded, end=end) for s in streams))
+    return _recoded(Streams(*(replace(s, end=end) for s in streams)), corpus, vocab)
+
+
+def _recoded(streams: Streams, corpus: Corpus, vocab: Vocab) -> Streams:
+    if vocab == corpus.vocab:
+        return streams
+    recoded = vocab.encode(corpus.vocab.symbols)
+    return Streams(*(replace(lanes, recoded=recoded) for lanes in streams))
 
 
 def make_plan(
@@ -308,7 +322,9 @@ def make_plan(
         is_frozen=frozen(params, train.freeze),
     )
     averaging = averages.averaging(config.optimizer, steps_per_epoch)
-    mesh = make_mesh(devices.choose(train.device), train.devices, data.batch_size)
+    mesh = parallel.make_mesh(
+        devices.choose(train.device), train.devices, data.batch_size
+    )
     train_step = make_train_step(
         optimizer,
         steps_per_epoch=steps_per_epoch,

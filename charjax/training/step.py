@@ -60,12 +60,14 @@ def make_train_step(
     execution: Execution | None = None,
     mesh: Mesh | None = None,
 ) -> TrainStep:
-    """Returns `train_step(state, ids_BxL, begins_BxT=None) -> (state, metrics)`.
+    """Returns `train_step(state, ids_BxL, begins_BxT=None, counts_BxT=None)`.
+
+    It returns `(state, metrics)`.
 
     One step is truncated back-propagation through time on a chunk of T = L - 1
     characters: the input is `ids[:, :-1]`, the target `ids[:, 1:]`, the first carry is
-    that of the step before, and zero before an input where `begins` is true. The
-    function is pure.
+    that of the step before, and zero before an input where `begins` is true. The loss
+    is the mean over the targets for which `counts` is true. The function is pure.
 
     Args:
       optimizer: what turns gradients into updates.
@@ -101,14 +103,15 @@ def make_train_step(
 
     def read_share(
         params: Any, x_TxB: jax.Array, y_TxB: jax.Array, begins_TxB: Any,
-        carry: Carry, key: jax.Array,
+        weights_TxB: Any, carry: Carry, key: jax.Array,
     ) -> tuple[jax.Array, Any, Carry]:  # fmt: skip
         share = parallel.share(x_TxB.shape[1], mesh)
 
         def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Carry]]:
             read = chunk_loss(
-                params, x_TxB, y_TxB, carry, begins_TxB=begins_TxB, noise=noise,
-                key=key, penalties=penalties, execution=execution, share=share,
+                params, x_TxB, y_TxB, carry, begins_TxB=begins_TxB,
+                weights_TxB=weights_TxB, noise=noise, key=key, penalties=penalties,
+                execution=execution, share=share,
             )  # fmt: skip
             return read.objective, (read.nats, read.carry)
 
@@ -120,12 +123,15 @@ def make_train_step(
     read = parallel.on_shares(
         read_share,
         mesh,
-        in_specs=(whole, *3 * (time_by_lanes,), lanes, whole),
+        in_specs=(whole, *4 * (time_by_lanes,), lanes, whole),
         out_specs=(whole, whole, lanes),
     )
 
     def train_step(
-        state: TrainState, ids_BxL: jax.Array, begins_BxT: jax.Array | None = None
+        state: TrainState,
+        ids_BxL: jax.Array,
+        begins_BxT: jax.Array | None = None,
+        counts_BxT: jax.Array | None = None,
     ) -> tuple[TrainState, Metrics]:
         ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
         x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
@@ -136,9 +142,15 @@ def make_train_step(
         zero = initial_carry(state.params, x_TxB.shape[1])
         carry = jax.tree.map(partial(select_lanes, is_reset_B), zero, state.carry)
         begins_TxB = None if begins_BxT is None else jnp.asarray(begins_BxT).T
+        weights_TxB = None
+        if counts_BxT is not None:  # over all devices, before they share the lanes
+            weights_TxB = jnp.asarray(counts_BxT, jnp.float32).T
+            weights_TxB /= jnp.mean(weights_TxB)
         # optax types pytrees as nests of its own containers.
         weights: Any = state.params
-        loss, grads, carry = read(weights, x_TxB, y_TxB, begins_TxB, carry, key)
+        loss, grads, carry = read(
+            weights, x_TxB, y_TxB, begins_TxB, weights_TxB, carry, key
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, weights)
         params: Any = optax.apply_updates(weights, updates)
         averages = state.averages
@@ -170,28 +182,28 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
 
     Returns:
       The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
-      and the last target, of any unsigned integer type. Where the text has documents it
-      is a pair of that and `starts_Bx(K*T+1)`.
+      and the last target, of any unsigned integer type. Where the text has documents,
+      or characters that do not count, it is that, `begins_Bx(K*T+1)` and
+      `counts_Bx(K*T+1)`, each of these None where it is not needed.
     """
 
     def advance(
         state: TrainState, window: Any, count: jax.Array
     ) -> tuple[TrainState, DispatchMetrics]:
-        ids_BxL, begins_BxL = window if isinstance(window, tuple) else (window, None)
+        ids_BxL, *marks = window if isinstance(window, tuple) else (window,)
 
         def body(i: jax.Array, loop: Any) -> Any:
             state, loss_K, norm_K = loop
             chunk = jax.lax.dynamic_slice_in_dim(
                 ids_BxL, i * seq_length, seq_length + 1, axis=1
             )
-            begins = ()
-            if begins_BxL is not None:
-                begins = (
-                    jax.lax.dynamic_slice_in_dim(
-                        begins_BxL, i * seq_length, seq_length, axis=1
-                    ),
-                )
-            state, metrics = train_step(state, chunk, *begins)
+            marks_of_chunk = jax.tree.map(
+                lambda marks_BxL: jax.lax.dynamic_slice_in_dim(
+                    marks_BxL, i * seq_length, seq_length, axis=1
+                ),
+                marks,
+            )
+            state, metrics = train_step(state, chunk, *marks_of_chunk)
             return (
                 state,
                 loss_K.at[i].set(metrics.loss),

@@ -11,7 +11,9 @@ from charjax.cli import main
 SYMBOLS = "\n abcdefgh"
 
 
-def save(folder, name, symbols=SYMBOLS, loss=1.5, step=10):
+def save(folder, name, symbols=SYMBOLS, loss=1.5, step=10, **data):
+    config = charjax.default_config()
+    config.data.update(data)
     spec = charjax.ModelSpec(hidden_size=6)
     params = charjax.init(jax.random.key(step), spec, charjax.Vocab(symbols))
     return checkpoint.save(
@@ -22,7 +24,7 @@ def save(folder, name, symbols=SYMBOLS, loss=1.5, step=10):
         epoch=step / 10,
         loss=loss,
         loss_of="val",
-        config=charjax.default_config().to_dict(),
+        config=config.to_dict(),
         progress={"val": [] if loss is None else [[step, loss]]},
     )
 

@@ -12,14 +12,15 @@ from tests.cli.conftest import save
 
 def test_list_of_a_folder_is_a_row_a_run_by_its_lowest_loss(cv, run):
     write_summary(cv / "first", {"best": "a", "best_loss": 1.25, "test_loss": None})
+    (cv / "second" / "pruned").touch()
     header, *rows = (line.split() for line in run("list", cv)[1].splitlines())
     total = f"{sum(charjax.num_parameters(charjax.load(cv / 'first')).values()):,}"
-    assert header[:6] == ["loss", "bits", "of", "epoch", "step", "finished"]
+    assert header[:6] == ["loss", "bits", "of", "epoch", "step", "state"]
     assert rows[0] == (
-        f"1.2500 1.803 val 2.00 20 yes lstm 2 x 6 {total} {cv}/first".split()
+        f"1.2500 1.803 val 2.00 20 finished lstm 2 x 6 {total} {cv}/first".split()
     )
     assert [row[0] for row in rows] == ["1.2500", "1.5000", "2.5000"]
-    assert [row[5] for row in rows] == ["yes", "no", "no"]
+    assert [row[5] for row in rows] == ["finished", "pruned", "unfinished"]
     assert [row[-1] for row in rows] == [
         f"{cv}/{n}" for n in ("first", "second", "bytes")
     ]

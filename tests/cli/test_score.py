@@ -1,6 +1,7 @@
 """`charjax score` and `charjax novel`."""
 
 import bz2
+import dataclasses
 import gzip
 import lzma
 import math
@@ -25,6 +26,23 @@ def test_score_prints_what_the_library_says(cv, run, tmp_path):
     assert len(out.splitlines()) == 5
 
 
+def test_a_model_of_documents_reads_each_anew(run, tmp_path):
+    for name, step in (("a", 10), ("b", 20)):
+        save(tmp_path, name, step=step, separator="\n")
+    file, text = tmp_path / "text", "abc\ndef\n"
+    file.write_text(text)
+    models = [charjax.load(tmp_path / name) for name in "ab"]
+    first, second = (charjax.score(params, text, end="\n") for params in models)
+    _, out, _ = run("score", tmp_path / "a", file)
+    assert out.startswith("documents        2\ncharacters       8\n")
+    assert f"nats/char        {first.nats:.4f}" in out
+    _, out, _ = run("compare", tmp_path / "a", tmp_path / "b", "--text", file)
+    assert f"B - A  {second.nats - first.nats:+.4f} nats/char" in out
+    likeliest, chance = next(iter(charjax.next_chars(models[0], end="\n").items()))
+    _, out, _ = run("next", tmp_path / "a", "--prime", "abc\n", "--top", "1")
+    assert out == f"{chance:8.4%}  {likeliest!r}\n"
+
+
 def rows_of(out):
     """The rows of a table by their names, each a list of numbers or `-`."""
     _, _, *lines = out.splitlines()
@@ -34,12 +52,12 @@ def rows_of(out):
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A run that was trained on a text, with its folder, and the text."""
+    """A run that was trained on a text, each line a document, and the text."""
     folder = tmp_path_factory.mktemp("trained")
     text = "the cat sat on the mat. a dog ate the hat.\n" * 120
     (folder / "input.txt").write_text(text)
     config = charjax.default_config()
-    config.data.update(dir=str(folder), batch_size=5, seq_length=20)
+    config.data.update(dir=str(folder), batch_size=5, seq_length=20, separator="\n")
     config.model.update(hidden_size=8, num_layers=1)
     config.train.update(max_steps=40, checkpoint_dir=str(folder / "cv"), report=False)
     return charjax.train(config, sinks=()), text
@@ -66,7 +84,7 @@ def test_a_row_for_each_predictor_and_for_their_mixture(trained, run, tmp_path):
     }
     predictors["mixture"] = charjax.Mixture(list(predictors.values()))
     for name, predictor in predictors.items():
-        score = charjax.score(predictor, text)
+        score = charjax.score(predictor, text, end="\n")
         nats, error, bits, bits_a_byte, perplexity, size = rows[name]
         assert nats == pytest.approx(score.nats, abs=2e-4)
         assert bits == bits_a_byte == pytest.approx(score.bits, abs=2e-4)
@@ -94,12 +112,12 @@ def test_an_ngram_is_fitted_to_the_training_split_alone(trained, run):
     streams = charjax.text.split_corpus(
         vocab.encode(text), batch_size=5, seq_length=20, train_frac=0.95, val_frac=0.05
     )
-    lanes = streams.train
-    train_BxL = lanes.window(0, lanes.num_chunks * lanes.seq_length)
-    expected = charjax.NGram.fit(train_BxL, vocab, 8)
-    assert (
-        charjax.score(ngram, text[:99]).nats == charjax.score(expected, text[:99]).nats
-    )
+    lanes = dataclasses.replace(streams.train, end=vocab.encode("\n"))
+    window = 0, lanes.num_chunks * lanes.seq_length
+    text_and_documents = lanes.window(*window), lanes.begins(*window)
+    expected = charjax.NGram.fit(text_and_documents[0], vocab, 8, text_and_documents[1])
+    scores = [charjax.score(x, text[:99], end="\n").nats for x in (ngram, expected)]
+    assert scores[0] == scores[1]
 
 
 def test_bytes_count_as_the_file_has_them(cv, run, tmp_path):

@@ -32,15 +32,16 @@ def folder(params, tmp_path_factory):
     return folder
 
 
-def run(folder, *arguments):
-    """Runs the script of the folder where importing charjax is an error."""
+def run(folder, *commands):
+    """Runs the folder's script in one process, in which charjax cannot be imported."""
     code = (
-        "import runpy, sys; sys.modules['charjax'] = None; "
-        "script = sys.argv.pop(1); sys.argv[0] = script; "
-        "runpy.run_path(script, run_name='__main__')"
+        "import json, runpy, sys; sys.modules['charjax'] = None\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    sys.argv = words; runpy.run_path(words[0], run_name='__main__')\n"
     )
+    words = json.dumps([[str(folder / "run.py"), *command] for command in commands])
     done = subprocess.run(
-        [sys.executable, "-c", code, folder / "run.py", *arguments],
+        [sys.executable, "-c", code, words],
         capture_output=True, text=True, encoding="utf-8", check=True,
     )  # fmt: skip
     return done.stdout
@@ -49,10 +50,11 @@ def run(folder, *arguments):
 def test_they_write_and_score_what_charjax_does_without_it(params, folder):
     options = ["--length", "60", "--temperature", "0.7", "--seed", "5"]
     text = charjax.sample(params, TEXT, 0.7, length=60, seed=5)
-    assert run(folder, "sample", TEXT, *options) == text + "\n"
     (folder.parent / "text.txt").write_text(text, encoding="utf-8")
     nats = charjax.score(params, text).nats
-    assert run(folder, "score", folder.parent / "text.txt") == f"{nats:.4f} nats/char\n"
+    score = ["score", str(folder.parent / "text.txt")]
+    out = run(folder, ["sample", TEXT, *options], score)
+    assert out == f"{text}\n{nats:.4f} nats/char\n"
 
 
 def test_they_are_for_cpu_cuda_and_tpu_and_hold_no_kernel_of_this_machine(folder):

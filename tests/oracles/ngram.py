@@ -3,19 +3,24 @@
 from collections import Counter
 
 
-def fit(texts, order):
-    """Raw counts for the longest, of different characters before for the shorter."""
-    raw, before = Counter(), {}
-    longest = min(order, len(texts[0]))
+def fit(texts, order, documents=False):
+    """Raw counts for the longest, of different characters before for the shorter.
+
+    What a document begins with has nothing before it, and counts as often as it
+    occurs. A text's first character is the last one of the document before.
+    """
+    raw, before, starts = Counter(), {}, Counter()
+    longest = order if documents else min(order, len(texts[0]))
     for text in texts:
-        for end in range(1, len(text) + 1):
+        starts.update(tuple(text[:n]) for n in range(2, len(text) + 1) if documents)
+        for end in range(2 if documents and raw else 1, len(text) + 1):
             for length in range(1, min(longest, end) + 1):
                 gram = tuple(text[end - length : end])
                 raw[gram] += 1
                 if end > length:
                     before.setdefault(gram, set()).add(text[end - length - 1])
     counts = {
-        gram: count if len(gram) == longest else len(before.get(gram, ()))
+        gram: len(before.get(gram, ())) + starts[gram] if len(gram) < longest else count
         for gram, count in raw.items()
     }
     return counts, {length: discounts(counts, length) for length in range(1, order + 1)}

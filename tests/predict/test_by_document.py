@@ -15,10 +15,11 @@ from charjax.errors import TextError
 from charjax.model.loss import chunk_loss
 from charjax.predict import by_document
 from charjax.predict.predictor import predictor_of
-from charjax.text.documents import ends_in
+from charjax.text.documents import ends_in, with_beginning
 from charjax.text.streams import Lanes
 from charjax.training import create_state, make_train_step
 from charjax.unroll import Execution
+from tests.oracles import ngram as ngram_oracle
 from tests.oracles.documents import documents_of, total_nats
 
 END = "\n\n"
@@ -114,12 +115,9 @@ def test_a_training_step_takes_the_loss_of_documents():
     np.testing.assert_allclose(metrics.loss, expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 64])
-def test_a_score_is_that_of_each_document_by_itself(monkeypatch, lanes):
-    monkeypatch.setattr(by_document, "_LANES", lanes)
-    monkeypatch.setattr(by_document, "_PIECE", 5)
+def test_a_score_is_that_of_each_document_by_itself():
     params = model_of("gru")
-    score = predict.score_documents(params, TEXT, END)
+    score = predict.score(params, TEXT, end=END)
     start = 0
     for document in documents_of(TEXT, END):
         alone = charjax.score(params, END[-1] + document).log_probs[1:]
@@ -144,7 +142,7 @@ def test_an_end_that_the_model_does_not_know_is_an_error():
     for end in ("\x1e", ""):
         for call in (
             lambda end=end: predict.documents(params, end, 2),
-            lambda end=end: predict.score_documents(params, TEXT, end),
+            lambda end=end: predict.score(params, TEXT, end=end or "\x1e"),
         ):
             with pytest.raises(TextError, match="must be known to the model"):
                 call()
@@ -159,11 +157,108 @@ def test_any_predictor_writes_and_scores_documents():
         def start(self, batch_size):
             return None
 
-        def read(self, state, ids_TxB):
+        def read(self, state, ids_TxB, begins_TxB=None):
             next_TxBxV = np.eye(4)[(ids_TxB + 1) % 4]
             return state, np.log(next_TxBxV * 0.96 + 0.01)
 
     predictor = predictor_of(Counter())
     assert predict.documents(predictor, "|", 2, 0) == ["abc", "abc"]
-    score = predict.score_documents(predictor, "abc|abc|ab", "|")
+    score = predict.score(predictor, "abc|abc|ab", end="|")
     np.testing.assert_allclose(score.log_probs, np.log(0.97), rtol=1e-5)
+
+
+def test_the_next_character_of_a_prime_is_that_of_its_last_document():
+    params = model_of("gru")
+    for prime, last in (("", ""), ("blue\n\nro", "ro"), ("blue\n\n", "")):
+        found = charjax.next_chars(params, prime, end=END)
+        alone = charjax.next_chars(params, END[-1] + last)
+        assert found == pytest.approx(alone, abs=1e-5)
+
+
+IDS = VOCAB.encode(TEXT)
+DYNAMIC = charjax.Dynamic(
+    model_of("gru"), rule=charjax.DynamicRule("sgd", chunk_length=7, rate=0.05)
+)
+
+
+def test_a_learner_starts_a_document_from_the_zero_state_with_the_weights_so_far():
+    """By hand: a chunk after the other, its characters one by one."""
+    first, rule, length = DYNAMIC.params, DYNAMIC.rule, 7 * 4
+    x_T, y_T, begins_T = (array[:length, 0] for array in batch())
+    assert begins_T.sum() == 2
+
+    def read(params, carry, places):
+        nats = []
+        for t in places:
+            carry = charjax.initial_carry(params, 1) if begins_T[t] else carry
+            logits, carry = charjax.apply(params, x_T[t][None, None], carry)
+            nats.append(-jax.nn.log_softmax(logits[0, 0])[y_T[t]])
+        return jnp.mean(jnp.stack(nats)), (nats, carry)
+
+    def moved(w, g, w0):
+        return w - rule.step_size * g + rule.decay * (w0 - w)
+
+    params, carry, expected = first, charjax.initial_carry(first, 1), []
+    for start in range(0, length, 7):
+        places = range(start, start + 7)
+        gradient, (nats, carry) = jax.grad(read, has_aux=True)(params, carry, places)
+        params = jax.tree.map(moved, params, gradient, first)
+        expected += nats
+    state, found = DYNAMIC.start(1), []
+    for start in range(0, length, 5):
+        piece = slice(start, start + 5)
+        text = x_T[piece, None], begins_T[piece, None]
+        state, log_probs_Tx1xV = DYNAMIC.read(state, *text)
+        found += [-p[i] for p, i in zip(log_probs_Tx1xV[:, 0], y_T[piece], strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 6])
+def test_an_ngram_model_counts_documents_by_themselves(order):
+    ids, begins = with_beginning(IDS, VOCAB.encode(END))
+    ngram = charjax.NGram.fit(ids, VOCAB, order, begins)
+    texts = [[*VOCAB.encode(END[-1] + text)] for text in documents_of(TEXT, END)]
+    model = ngram_oracle.fit(texts, order, documents=True)
+    expected = [
+        np.log(ngram_oracle.probability(model, order, len(VOCAB), text[:t], text[t]))
+        for text in texts
+        for t in range(1, len(text))
+    ]
+    score = charjax.score(ngram, TEXT, end=END)
+    np.testing.assert_allclose(score.log_probs, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 6])
+def test_an_ngram_model_that_goes_on_counting_starts_each_document_anew(order):
+    ids, begins = with_beginning(IDS, VOCAB.encode(END))
+    half = np.flatnonzero(begins)[len(np.flatnonzero(begins)) // 2]
+    ngram = charjax.NGram.fit(ids[:half], VOCAB, order, begins[:half])
+    both = charjax.NGram.fit(ids, VOCAB, order, begins)
+    adaptive = charjax.AdaptiveNGram(ngram)
+    text = ids[half:, None], begins[half:, None]
+    state, first = adaptive.read(adaptive.start(1), text[0][:9], text[1][:9])
+    _, rest = adaptive.read(state, text[0][9:], text[1][9:])
+    _, expected = both.read(both.start(1), *text)
+    np.testing.assert_allclose(rest[-1], expected[-1], rtol=1e-6)
+    _, again = adaptive.read(adaptive.start(1), *text)
+    np.testing.assert_allclose(np.concatenate([first, rest]), again, rtol=1e-12)
+
+
+def test_predictors_that_are_made_of_others_tell_them_of_documents():
+    ids, begins = with_beginning(IDS, VOCAB.encode(END))
+    ngram = charjax.NGram.fit(ids, VOCAB, 3, begins)
+    score = charjax.score(ngram, TEXT, end=END).log_probs
+    for whole in (charjax.Ensemble([ngram] * 2), charjax.Mixture([ngram] * 2)):
+        found = charjax.score(whole, TEXT, end=END).log_probs
+        np.testing.assert_allclose(found, score, rtol=1e-5)
+
+
+def test_an_excerpt_is_of_whole_documents_where_there_are_some(monkeypatch):
+    monkeypatch.setattr(by_document, "_SHOWN", 2)
+    how = {"prime": "ro", "length": 20, "seed": 4}
+    params = model_of("lstm")
+    texts = predict.documents(params, END, 2, 0.8, **how)
+    shown = by_document.excerpt(params, 0.8, end=END, **how)
+    assert shown == "\n".join(texts)[:20]
+    running_on = by_document.excerpt(params, 0.8, end="", **how)
+    assert running_on == charjax.sample(params, "ro", 0.8, length=20, seed=4)

@@ -19,7 +19,7 @@ from charjax import (
     tune_dynamic,
 )
 from charjax.predict import dynamic as module
-from charjax.predict.dynamic import dynamic_step
+from charjax.predict import dynamic_step
 from charjax.predict.dynamic_rule import anchor_of
 from charjax.predict.predictor import ModelPredictor
 from tests.compilations import compilations

@@ -59,6 +59,8 @@ def test_no_rule_suggests_a_change_for_a_sound_run():
     ("length", {"val": epochs([2.1, 1.6, 1.55, 1.5, 1.43]),
                 "train": epochs([2.1, 1.5, 1.45, 1.4, 1.35])},
      ["1.500 at epoch 4.00", "1.430", "train.max_epochs=10"]),
+    ("length", {"val": epochs([2.0, 1.7, 1.55, 1.5, 1.43]), "max_steps": 300},
+     ["train.max_steps=600"]),
     ("clipping", {"grad_norms": [2.0, 3.0, 0.5]}, ["67%", "norm 1"]),
     ("learning rate", {"learning_rate": 0.5}, ["0.5 is unusual for adamw"]),
     ("learning rate", {"train": epochs([1.3] * 12 + [2.0, 1.3, 2.1] + [1.3] * 9)},

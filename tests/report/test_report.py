@@ -21,7 +21,7 @@ from charjax.report import collect
 from charjax.report.command import command
 from charjax.report.heldout import HeldOut
 from charjax.report.measure import predictions, standard_error
-from charjax.text import open_corpus, split_corpus
+from charjax.text import Lanes, open_corpus, split_corpus
 from tests.report.conftest import TEXT, make_config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,6 +109,22 @@ def test_a_text_that_changed_is_not_taken_for_the_runs(run, tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps(identity))
     data = collect(tmp_path / "run")
     assert "has changed since the run" in data.heldout["missing"]
+
+
+def test_held_out_documents_are_predicted_each_by_itself():
+    text = "abc\nbd\n\na\n" * 3
+    vocab = charjax.Vocab.of(text)
+    params = charjax.init(jax.random.key(0), charjax.ModelSpec(hidden_size=6), vocab)
+    params = jax.tree.map(lambda w: 3 * w, params)
+    ids, end = vocab.encode("\n" + text), vocab.encode("\n")
+    lanes = Lanes(ids, (0,), len(ids) // 5, 1, 5, end=end)
+    [passage] = predictions(params, HeldOut("validation", lanes))["passages"]
+    first, *found = passage["log_probs"]
+    expected = charjax.score(params, text, end="\n").log_probs[: len(found)]
+    assert first is None
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    carried = charjax.score(params, "\n" + text).log_probs[1 : 1 + len(found)]
+    assert abs(carried - expected).max() > 1e-3
 
 
 def test_a_run_that_has_not_finished_is_reported_up_to_its_latest_checkpoint(copy):

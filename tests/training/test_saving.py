@@ -270,8 +270,8 @@ def test_nan_in_the_gradient_of_a_step_stops_at_that_step(folder, monkeypatch):
     losses = importlib.import_module("charjax.model.loss")  # not the function
     plain = losses.mean_nats
 
-    def mean_nats(logits_TxBxV, y_TxB):
-        nats = plain(logits_TxBxV, y_TxB)
+    def mean_nats(logits_TxBxV, y_TxB, weights_TxB):
+        nats = plain(logits_TxBxV, y_TxB, weights_TxB)
         is_marked = jnp.any((y_TxB[1:] == q) & (y_TxB[:-1] == q))
         return jax.lax.cond(is_marked, poisoned, lambda n: n, nats)
 

@@ -112,6 +112,33 @@ def test_a_failing_sink_ends_the_run_saved_and_named(folder, whole):
     assert_same_end(run, whole)
 
 
+def test_a_pruned_run_says_so_and_goes_on_to_the_end_of_one_that_nothing_stopped(
+    folder, whole
+):
+    def pruner(record):
+        if (record["kind"], record.get("step")) == ("val", 16):
+            raise charjax.Pruned("worse than the median")
+
+    config, path = make_config(folder), folder / "cv/run"
+    with pytest.raises(charjax.Pruned, match="pruned at step 20 and saved") as stop:
+        charjax.train(config, sinks=[pruner])
+    assert str(stop.value.__cause__) == "worse than the median"
+    assert (path / "pruned").exists()
+    assert checkpoint.read(checkpoint.find(path, "latest")).step == 20
+    assert_same_end(quiet(config), whole)
+    assert not (path / "pruned").exists()
+
+
+def test_a_run_that_took_its_last_step_finishes_although_a_sink_prunes_it(folder):
+    def pruner(record):
+        if record["kind"] == "val":
+            raise charjax.Pruned
+
+    config = make_config(folder, train__max_steps=4)
+    assert charjax.train(config, sinks=[pruner]).path == folder / "cv/run"
+    assert not (folder / "cv/run/pruned").exists()
+
+
 def test_a_sink_that_fails_at_the_end_leaves_a_finished_run(folder):
     def tracker(record):
         if record["kind"] == "test":

@@ -1,1 +1,1 @@
-"""Where the records of a run go: the screen and TensorBoard."""
+"""Where the records of a run go: the screen, TensorBoard and trackers."""

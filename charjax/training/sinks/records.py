@@ -17,7 +17,10 @@ one. Records of all kinds but those marked * have `step` and `epoch`.
     warning * a line for people that matters: text
 
 If a sink raises, the run is saved and ends with a `SinkError` raised from the sink's
-own error. A sink of your own:
+own error. If it raises `charjax.Pruned`, the run is saved and ends with that: this is
+how a sink asks for a stop, as the pruner of a hyperparameter search does. `charjax
+list` shows such a run as pruned, and the same configuration goes on with it. A run that
+has taken its last step finishes all the same. A sink of your own:
 
     >>> import csv
     >>> from pathlib import Path
@@ -37,10 +40,27 @@ own error. A sink of your own:
 
 from collections.abc import Callable, Sequence
 
-from charjax.errors import SinkError
+from charjax.errors import Pruned, SinkError
 from charjax.training.folder import Record
 
 Sink = Callable[[Record], None]
+
+
+def figures(record: Record) -> dict[str, float]:
+    """Returns what a chart shows of a record of losses, by name.
+
+    Example:
+      >>> figures({"kind": "val", "loss": 1.0, "bits": 1.4427})
+      {'nats/val': 1.0, 'bits/val': 1.4427}
+    """
+    kind = record["kind"]
+    found = {f"nats/{kind}": record["loss"], f"bits/{kind}": record["bits"]}
+    if "bits_per_byte" in record:
+        found[f"bits_per_byte/{kind}"] = record["bits_per_byte"]
+    if kind == "train":
+        for name in ("learning_rate", "grad_norm", "chars_per_second"):
+            found[name] = record[name]
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def broadcast(sinks: Sequence[Sink]) -> Sink:
@@ -50,19 +70,24 @@ def broadcast(sinks: Sequence[Sink]) -> Sink:
       sinks: the sinks; each gets a copy of the record.
 
     Returns:
-      The sink. It raises a SinkError where one of the given ones raised, after all of
-      them had the record.
+      The sink. After all of the given ones had the record it raises a SinkError where
+      one of them failed, or Pruned where one of them did.
     """
 
     def send(record: Record) -> None:
         failed: SinkError | None = None
+        asked: Pruned | None = None
         for sink in sinks:
             try:
                 sink(dict(record))
+            except Pruned as pruned:
+                asked = asked or pruned
             except Exception as error:
                 failed = failed or _sink_error(sink, error)
         if failed:
             raise failed
+        if asked:
+            raise asked
 
     return send
 

@@ -11,7 +11,7 @@ from charjax.config import Config
 from charjax.errors import ConfigError
 from charjax.storage.files import refuse_links
 from charjax.training.folder import Record
-from charjax.training.sinks.records import Sink
+from charjax.training.sinks.records import Sink, figures
 
 
 @contextlib.contextmanager
@@ -82,15 +82,8 @@ def _write(writer: Any, step: int, **content: Any) -> None:
 
 def _summary(record: Record) -> Any:
     """Returns a record of losses as TensorBoard stores it."""
-    kind = record["kind"]
-    scalars = {f"nats/{kind}": record["loss"], f"bits/{kind}": record["bits"]}
-    if "bits_per_byte" in record:
-        scalars[f"bits_per_byte/{kind}"] = record["bits_per_byte"]
-    if kind == "train":
-        for name in ("learning_rate", "grad_norm", "chars_per_second"):
-            scalars[name] = record[name]
     summary = _module("summary")
-    parts = [summary.scalar(k, v) for k, v in scalars.items() if v is not None]
+    parts = [summary.scalar(name, value) for name, value in figures(record).items()]
     if sample := record.get("sample"):
         # TensorBoard reads Markdown, which leaves text indented by four spaces as is.
         code = "\n".join("    " + line for line in sample.split("\n"))
