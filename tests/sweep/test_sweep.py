@@ -187,7 +187,7 @@ def test_what_a_killed_worker_leaves_another_takes_up(folder):
         sys.executable, "-m", "charjax", "sweep", "--config", "default",
         f"--config.data.dir={folder}", "--config.data.batch_size=5",
         "--config.data.seq_length=10", "--config.model.hidden_size=4",
-        "--config.train.max_epochs=30", "--config.sample.length=0",
+        "--config.train.max_epochs=8", "--config.sample.length=0",
         "--config.train.print_every=1", "--set", "train.seed=1,2,3", "--workers", "2",
     ]  # fmt: skip
     sweep = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
@@ -203,9 +203,9 @@ def test_what_a_killed_worker_leaves_another_takes_up(folder):
     os.kill(victims[0], signal.SIGKILL)
     printed, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == 2  # the worker that was killed is told of
-    rows = re.findall(r"^ *[\d.]+ +30\.00  finished  ", printed, re.MULTILINE)
+    rows = re.findall(r"^ *[\d.]+ +8\.00  finished  ", printed, re.MULTILINE)
     assert len(rows) == 3
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0
-    assert "--config.train.max_epochs=60" in done.stdout
-    assert not math.isinf(float(re.search(r"\n *([\d.]+) +30.00", done.stdout)[1]))
+    assert "--config.train.max_epochs=16" in done.stdout
+    assert not math.isinf(float(re.search(r"\n *([\d.]+) +8.00", done.stdout)[1]))

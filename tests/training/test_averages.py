@@ -106,7 +106,7 @@ def test_a_validation_is_stale_when_it_loses_to_one_before_the_last_few():
 )
 def test_a_run_with_averages_is_continued_bit_for_bit(folder, fields):
     fields = {f"optimizer__{name}": value for name, value in fields.items()}
-    fields["train__eval_every"] = 4.0
+    fields["train__eval_every"] = 8.0
     whole = quiet(make_config(folder, **fields, train__run_name="whole"))
     config = make_config(folder, **fields)
     for step in (24, 36):
