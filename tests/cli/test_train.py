@@ -202,7 +202,7 @@ CONFIGS = {
     (["--config.data.train_frac=1.5"], "must be in [0, 1]; got 1.5"),
     (["--config.data.batch_size=500"], "must have a chunk"),
     (["--config.train.init_from=no/where"], "no/where: not there"),
-    (["--config", "configs/none.py"], "one of char_rnn, default, learning_to_execute, "),
+    (["--config", "configs/none.py"], "one of char_rnn, default, learning_to_"),
     (["--config", "elsewhere/shakespeare_ltsm.py"], "Did you mean 'shakespeare_lstm'"),
     (["--config", "none.py"], "none.py: a configuration must be a ConfigDict"),
     (["--config", "number.py"], "got 3"),
