@@ -6,6 +6,7 @@ first process leads: it alone writes files and shows what happens.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ _T = TypeVar("_T")
 _MESSAGE_BYTES = 1 << 14
 # A process that is gone is noticed after this time; JAX's default is 100.
 _HEARTBEAT_SECONDS = 10
+# One that ends waits so long for the others, and then ends them too.
+_SHUTDOWN_SECONDS = 60
 
 
 def start(
@@ -49,6 +52,13 @@ def start(
             f"{coordinator}, {processes} and {process}. Try --coordinator "
             "HOST:4321 --processes 2 --process 0, and 1 for the other process."
         )
+    if coordinator is not None and not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise ConfigError(
+            f"--coordinator must be HOST:PORT; got {coordinator}. Try "
+            f"{coordinator.partition(':')[0]}:4321."
+        )
+    if processes is not None and processes < 1:
+        raise ConfigError(f"--processes must be at least 1; got {processes}. Try 2.")
     if processes is not None and process is not None and not 0 <= process < processes:
         raise ConfigError(
             f"--process must be from 0 to {processes - 1}; got {process}. Try 0 for "
@@ -60,6 +70,7 @@ def start(
             processes,
             process,
             heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=_SHUTDOWN_SECONDS,
         )
     except (RuntimeError, ValueError) as error:  # JAX's own say more in more lines
         reason = " ".join(str(error).split())[:200]
@@ -135,7 +146,7 @@ def leader_first(work: Callable[[], _T]) -> _T:
 
 
 def _described(error: Exception) -> dict[str, str]:
-    return {"error": type(error).__name__, "text": str(error)[:2000]}
+    return {"error": type(error).__name__, "text": str(error)[:1000]}
 
 
 def _broadcast(text: str) -> str:

@@ -149,6 +149,8 @@ def test_a_process_whose_other_is_killed_ends_soon_and_says_so_in_one_line(folde
         (["--coordinator", "a:1"], "must be given together"),
         (["--processes", "2", "--process", "0"], "must be given together"),
         (["--coordinator", "a:1", "--processes", "2", "--process", "2"], "from 0 to 1"),
+        (["--coordinator", "a", "--processes", "2", "--process", "0"], "Try a:4321"),
+        (["--coordinator", "a:1", "--processes", "0", "--process", "0"], "at least 1"),
         (["--distributed"], "the processes must find each other"),
     ],
 )  # fmt: skip

@@ -163,7 +163,10 @@ def _command(args: argparse.Namespace, config: Config, best: Standing) -> str:
         if name.startswith("config.")
     }
     given |= best.trial.fields
-    given["train.max_epochs"] = 2 * config.train.max_epochs
+    if config.train.max_steps:
+        given["train.max_steps"] = 2 * config.train.max_steps
+    else:
+        given["train.max_epochs"] = 2 * config.train.max_epochs
     words = ["charjax", "train"]
     if args.text is not None:
         words.append(args.text)

@@ -44,7 +44,7 @@ def add_train(add: Any, prog: str) -> None:
         formatter_class=_wide,
         epilog="Not of the fields of the text and of the model's shape. The new run "
         "is named after the old one, the step and the fields, or by train.run_name. "
-        "The same command goes on with it.",
+        "The same command, with --at, goes on with it.",
     )
     fork.add_argument("run", metavar="RUN", help="a run's folder")
     fork.add_argument(

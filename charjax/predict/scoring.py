@@ -16,6 +16,7 @@ from charjax.unroll.execution import Execution
 _PIECE = 1 << 12  # characters of each lane whose distributions are in memory at once
 _CHARACTERS = 1 << 15  # and at most this many of all lanes
 _WARM_UP = 1000  # characters that a lane reads before its own
+_SIDE_BY_SIDE = 64  # lanes of short documents, for which it changes nothing
 
 
 class Score(NamedTuple):
@@ -88,6 +89,9 @@ def score(
     if not end:
         return score_of(log_probs_of(predictor, ids, int(lanes)))
     ids, begins = with_beginning(ids, known_end(predictor.vocab, end))
+    gaps = np.diff(np.flatnonzero(begins), append=len(ids))
+    if isinstance(model, Params) and gaps.max() <= _WARM_UP:
+        lanes = max(lanes, _SIDE_BY_SIDE)  # each begins anew before what counts
     return score_of(log_probs_of(predictor, ids, int(lanes), begins)[1:])
 
 

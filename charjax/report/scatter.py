@@ -20,6 +20,8 @@ def scatters(comparison: Comparison) -> list[dict[str, Any]]:
     of which none is both smaller and better.
     """
     runs = [run for run in comparison.runs if run["best_loss"] is not None]
+    if not runs:
+        return []
     losses = [run["best_loss"] for run in runs]
     fields = {f: [run["values"][f] for run in runs] for f in comparison.fields}
     charts = [_of_field(field, values, losses) for field, values in fields.items()]
@@ -49,7 +51,7 @@ def _of_field(name: str, values: list[Any], losses: list[float]) -> dict[str, An
             "x": [labels.index(str(value)) for value in values],
             "labels": labels,
         }
-    share = share_explained(chart["x"], losses)
+    share = share_explained(chart["x"], losses, are_numbers=are_numbers)
     note = "" if share is None else f"explains {share:.0%} of the order of the runs"
     return chart | {"note": note}
 
@@ -59,13 +61,20 @@ def _of_numbers(name: str, values: Sequence[float]) -> dict[str, Any]:
     return {"name": name, "x": list(values), "log": by_ratio}
 
 
-def share_explained(values: Sequence[float], losses: Sequence[float]) -> float | None:
+def share_explained(
+    values: Sequence[float], losses: Sequence[float], *, are_numbers: bool = True
+) -> float | None:
     r"""Returns how much of the order of the runs by loss follows from a field's values.
 
         1 - (n - 1) / (n - k) * (within) / (total)
 
     with the sums of squares of ranks within the k groups of equal values (thirds, where
-    there are many) and in all n runs: about 0 where the field does not matter.
+    there are many numbers) and in all n runs: about 0 where the field does not matter.
+
+    Args:
+      values: the field's, of each run.
+      losses: of each run.
+      are_numbers: whether values near each other are alike.
 
     Returns:
       At least 0; None where the runs are too few to tell.
@@ -77,7 +86,7 @@ def share_explained(values: Sequence[float], losses: Sequence[float]) -> float |
     ranks = np.argsort(np.argsort(losses)).astype(float)
     distinct = sorted(set(values))
     cuts = distinct
-    if len(distinct) > _FEW:
+    if are_numbers and len(distinct) > _FEW:
         cuts = list(np.quantile(values, [0, 1 / 3, 2 / 3]))
     groups: dict[int, list[float]] = defaultdict(list)
     for value, rank in zip(values, ranks, strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 from charjax.config import Config, check_config, parse_field
 from charjax.errors import ConfigError, did_you_mean
 from charjax.fields import FIELDS
+from charjax.text.made_up import is_made_up
 from charjax.training.identity import short_name
 
 _DIGITS = 3  # of a number drawn from a range, so that a run's name says its value
@@ -158,6 +159,11 @@ def make_sweep(
         raise ConfigError(
             "the text of a sweep must be one that each run can read; got standard "
             "input. Try a file."
+        )
+    if factor and is_made_up(config.data):
+        raise ConfigError(
+            f"--halving must be 0 with data.name={config.data.name}, whose one epoch "
+            f"is the whole run; got {factor}. Try without it."
         )
     if factor and not 2 <= factor <= config.train.max_epochs:
         raise ConfigError(

@@ -99,8 +99,9 @@ class Loop:
         while True:
             if hosts.count() == 1:
                 self.asked = self._asked_here()
-            *reasons, save_asked = self.asked
-            must_stop = any(reasons)
+            signum, has_failed, is_pruned, save_asked = self.asked
+            is_at_end = self.step == self.plan.total_steps  # which finishes the run
+            must_stop = signum or has_failed or (is_pruned and not is_at_end)
             self.asked = self.asked._replace(save=0)
             if must_stop or save_asked or self._is_validation_due():
                 self._read(unread)
@@ -242,7 +243,8 @@ class Loop:
             self._save(None, tolerant=False)
         self.writer.close()
         # A signal comes first: a terminal that closes sends one and fails the display.
-        signum = self.stop.signum or self.asked.signum
+        # Of several processes all do what was agreed on, whatever came since.
+        signum = self.asked.signum or (hosts.count() == 1 and self.stop.signum)
         if self.asked.has_failed and not signum:
             self.log.raise_failure()
             raise self.writer.failure or CharjaxError(

@@ -10,7 +10,7 @@ import jax
 
 from charjax import cells, checkpoint, devices, hosts
 from charjax.config import Config, check_config
-from charjax.errors import CheckpointError
+from charjax.errors import CheckpointError, ConfigError
 from charjax.model import Params
 from charjax.training import folder, identity, setup, warm
 from charjax.training.configured import execution, running_cell
@@ -114,6 +114,11 @@ def _train(config: Config, log: Log, stop: StopRequest) -> Run:
         choose.check(
             running_cell(config), execution(config), devices.current_platform()
         )
+        if hosts.count() > 1 and config.data.name == "-" and not config.data.dir:
+            raise ConfigError(
+                "the text of several processes must be one that each can read; got "
+                "standard input. Try a file."
+            )
         config = hosts.leader_first(lambda: setup.keep_text(config, log.note))
         corpus = hosts.leader_first(lambda: setup.open_text(config, log.note))
         path = Path(hosts.of_leader(lambda: str(identity.path_of(config))))

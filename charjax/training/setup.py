@@ -5,6 +5,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -144,6 +145,11 @@ def keep_text(config: Config, say: Say) -> Config:
     A named data set is prepared; standard input is kept, and named in its place.
     """
     if is_made_up(config.data):
+        if Path(name := config.data.name).exists():
+            raise TextError(
+                f"data.name must mean one thing; got {name}, a task and a file here. "
+                f"Try ./{name} for the file, or the task in another folder."
+            )
         return config
     path = find(config.data.name, config.data.dir, say=say)
     if config.data.dir or config.data.name != "-":

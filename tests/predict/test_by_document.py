@@ -13,8 +13,8 @@ from charjax import cells, predict
 from charjax.cells.base import Cell, dense_init, dense_project, sigmoid, zero_carry
 from charjax.errors import TextError
 from charjax.model.loss import chunk_loss
-from charjax.predict import by_document
-from charjax.predict.predictor import predictor_of
+from charjax.predict import by_document, scoring
+from charjax.predict.predictor import ModelPredictor, predictor_of
 from charjax.text.documents import ends_in, with_beginning
 from charjax.text.streams import Lanes
 from charjax.training import create_state, make_train_step
@@ -262,3 +262,20 @@ def test_an_excerpt_is_of_whole_documents_where_there_are_some(monkeypatch):
     assert shown == "\n".join(texts)[:20]
     running_on = by_document.excerpt(params, 0.8, end="", **how)
     assert running_on == charjax.sample(params, "ro", 0.8, length=20, seed=4)
+
+
+def test_short_documents_are_scored_side_by_side_as_one_after_the_other(monkeypatch):
+    text = "".join(f"{word}\n\n" for word in TEXT.split() * 120)
+    params = model_of("lstm")
+    several = charjax.score(params, text, end=END).log_probs
+    lanes = []
+    start = ModelPredictor.start
+    monkeypatch.setattr(
+        ModelPredictor, "start", lambda self, n: lanes.append(n) or start(self, n)
+    )
+    charjax.score(params, text, end=END)
+    monkeypatch.setattr(scoring, "_SIDE_BY_SIDE", 1)
+    one = charjax.score(params, text, end=END).log_probs
+    np.testing.assert_allclose(several, one, atol=1e-5)
+    assert len(several) == len(text)
+    assert lanes == [len(text) // 1000, 1]

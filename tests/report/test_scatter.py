@@ -26,6 +26,12 @@ def test_a_field_that_sets_the_order_explains_it_and_noise_does_not():
     assert share_explained(rates, rates**2) > 0.5
 
 
+def test_words_are_groups_whatever_their_order():
+    values = [0, 1, 2, 3, 4, 5] * 2
+    losses = [[1.0, 6.0, 2.0, 5.0, 3.0, 4.0][value] for value in values]
+    assert share_explained(values, losses, are_numbers=False) > 0.9
+
+
 def test_what_a_field_explains_is_the_ranks_variance_between_groups_by_hand():
     values, losses = [0, 0, 0, 1, 1, 1], [1.0, 2.0, 4.0, 3.0, 5.0, 6.0]
     within = np.var([0, 1, 3]) * 3 + np.var([2, 4, 5]) * 3
@@ -64,3 +70,6 @@ def test_words_get_places_and_runs_without_a_loss_are_left_out():
     )
     assert (minutes["x"], minutes["front"]) == ([1, 2], [[1, 1.0]])
     assert scatters(Comparison([], [], [])) == []
+    assert (
+        scatters(Comparison([run(None, model__cell="rnn")], ["model.cell"], [])) == []
+    )

@@ -1,5 +1,7 @@
 """Forks: the old run until a step, and from there what other fields make of it."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import charjax
 from charjax import checkpoint
 from charjax.errors import CheckpointError, ConfigError
 from charjax.training.fork import fork
+from tests.checkpoint.examples import reseal
 from tests.training.runs import (
     TEXT,
     assert_same_end,
@@ -68,12 +71,13 @@ def test_a_fork_may_be_longer_and_goes_on_where_it_exists(kept):
     ("fields", "at", "said"),
     [
         ({}, 17, "checkpoint; got 17. Try one of 16, 32, 48"),
-        ({"model.hidden_size": 9}, 16, "model.hidden_size must be that of the run"),
+        ({"model.hidden_size": 9}, 16, "that of the run that is forked, 8; got 9"),
         ({"data.seq_length": 10}, 16, "data.seq_length must be that of the run"),
         ({"train.init_from": "cv"}, 16, "train.init_from must be that of the run"),
         ({"optimizer.name": "sgd"}, 16, "leave the optimizer's state as it is"),
         ({"train.max_epochs": 1}, 16, "must come after step 16"),
         ({"model.dropout": 1.0}, 16, "model.dropout must be in"),
+        ({"train.run_name": "run"}, 16, "run must be the fork of .*; got something"),
         ({"model.droput": 0.5}, 16, "unknown config field 'model.droput'"),
     ],
 )  # fmt: skip
@@ -83,6 +87,28 @@ def test_what_cannot_be_forked_is_one_line_and_writes_nothing(kept, fields, at, 
         fork(kept.path, fields, at)
     assert "\n" not in str(caught.value)
     assert sorted(kept.path.parent.iterdir()) == before
+
+
+def test_a_fork_is_not_taken_for_one_at_another_step(kept):
+    fork(kept.path, {"train.run_name": "mine"}, at=16)
+    assert fork(kept.path, {"train.run_name": "mine"}, at=16).train.run_name == "mine"
+    with pytest.raises(ConfigError, match=r"must be the fork of .* at step 32; got"):
+        fork(kept.path, {"train.run_name": "mine"}, at=32)
+
+
+def test_a_fork_that_patience_would_end_at_once_is_refused(kept):
+    losses = [record["loss"] for record in kept.history if record["kind"] == "val"]
+    assert losses == sorted(losses, reverse=True)  # so only a made-up history is stale
+    old = next(p for p, m in checkpoint.listing(kept.path) if m.step == 48)
+    stale = kept.path.with_name("stale")
+    shutil.copytree(kept.path, stale)
+    manifest = checkpoint.read(old)
+    val = [[16, 1.0], [32, 2.0], [48, 3.0]]
+    reseal(stale / old.name, progress=manifest.progress | {"val": val})
+    fields = {"train.patience": 2, "train.max_epochs": 5}
+    with pytest.raises(ConfigError, match=r"train.patience must be above 2, .*; got 2"):
+        fork(stale, fields, at=48)
+    shutil.rmtree(stale)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
