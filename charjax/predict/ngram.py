@@ -59,8 +59,8 @@ class NGram:
           vocab: the characters that the ids mean.
           order: the longest k-gram: `order - 1` characters predict the next. At 0 all
             characters are equally likely.
-          begins: true where a document begins, in the shape of the ids. What comes
-            before that is no context.
+          begins: true where a document begins, in the shape of the ids. Characters
+            before that are not used to predict.
 
         Raises:
           ConfigError: the order is negative.

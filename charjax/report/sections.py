@@ -110,8 +110,8 @@ def losses(curves: Section) -> str:
         )
     else:
         notes.append(
-            "No n-gram model is shown: there is no split to measure it on, or not all "
-            "characters of it count."
+            "No n-gram model is shown: it needs a split whose characters all count in "
+            "the loss."
         )
     return f"""
 <section><h2>Loss</h2>

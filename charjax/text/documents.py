@@ -57,7 +57,7 @@ def known_end(vocab: Vocab, end: str | bytes) -> np.ndarray:
 
 
 def with_beginning(ids: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a text behind what stands for its beginning, and where documents begin.
+    """Returns a text with what begins it put first, and where documents begin.
 
     >>> ids, begins = with_beginning(np.array([1, 0, 2]), np.array([0]))
     >>> ids.tolist(), begins.tolist()

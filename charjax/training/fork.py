@@ -26,13 +26,12 @@ from charjax.training.state import saved_parts
 _ORIGIN = "fork.json"  # in a fork's folder: the old run and the step
 
 # Fields that a run reads at its first step alone, beside those of shape and text.
-_FIRST = frozenset(
-    f"{group}.{name}"
-    for group, names in {
-        "model": ("init", "forget_bias"),
-        "train": ("init_from", "extend_vocab", "restart"),
-    }.items()
-    for name in names
+_FIRST = (
+    "model.init",
+    "model.forget_bias",
+    "train.init_from",
+    "train.extend_vocab",
+    "train.restart",
 )
 
 
@@ -64,7 +63,8 @@ def fork(run: StrPath, fields: Mapping[str, Any], at: int | None = None) -> Conf
         saved = _checkpoint_at(source, None) if at is None else None
         step = saved.manifest.step if saved else at
         config = _changed(old, source, step, fields)
-        path, origin = identity.path_of(config), {"run": str(source), "step": step}
+        path = identity.path_of(config)
+        origin = {"run": source.absolute().name, "step": step}
         if path.exists():
             _require_origin(path, origin)
             return config

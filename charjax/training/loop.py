@@ -128,7 +128,9 @@ class Loop:
         window_BxL = self.plan.window(step, count)
         self.state, metrics = self.plan.advance(self.state, window_BxL, np.int32(count))
         self.step += count
-        asked = highest(self._asked_here(), self.plan.mesh) if hosts.count() > 1 else ()
+        asked: Any = ()
+        if self.plan.mesh and hosts.count() > 1:
+            asked = highest(self._asked_here(), self.plan.mesh)
         return Dispatch(step, count, metrics, asked)
 
     def _asked_here(self) -> Asked:
