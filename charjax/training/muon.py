@@ -9,6 +9,9 @@ import optax.contrib
 from charjax import cells
 from charjax.model import cell_of
 
+# Newton-Schulz steps. Four after scaling rows do what five do after dividing by the
+# Frobenius norm.
+_STEPS = 4
 # The root mean square of an orthogonal update, as a share of the rate. Adam's updates
 # are of about that size, so both can take one rate.
 _RMS = 0.2
@@ -25,9 +28,11 @@ def muon(
         U = orthogonal(b1 M' + (1 - b1) G)
         W' = W - rate (0.2 sqrt(max(W.shape)) U + weight_decay W)
 
-    where `orthogonal` keeps the directions of a matrix and makes their sizes equal (by
-    five Newton-Schulz steps, so up to a third): a gate learns all directions at one
-    speed, also those whose gradients are small. The gates of a layer lie side by side
+    where `orthogonal` scales the rows of a matrix (or of its transpose, if that has
+    fewer), keeps the directions of what comes out and makes their sizes equal (by four
+    Newton-Schulz steps, so up to a third): a gate learns all directions at one speed,
+    also those whose gradients are small. The row X_i is divided by the root of
+    sum_j |X_i . X_j|, after which no direction is larger than 1. The gates of a layer lie side by side
     in one array and are taken apart. All other weights get Adam's updates at the same
     rate: embedding, weights of one-hot characters, biases, read-out.
 
@@ -41,13 +46,16 @@ def muon(
     Returns:
       The optimiser, for weights in a `Params`.
 
-    https://kellerjordan.github.io/posts/muon/ (Jordan et al. 2024)
+    https://kellerjordan.github.io/posts/muon/ (Jordan et al. 2024), with the scaling of
+    https://arxiv.org/abs/2512.04632 (Boissin et al. 2025)
     """
     inner = optax.contrib.muon(
         schedule,
         beta=b1,
         eps=eps,
         weight_decay=weight_decay,
+        ns_steps=_STEPS,
+        preconditioning="aol",
         consistent_rms=_RMS,
         adam_b1=b1,
         adam_b2=b2,

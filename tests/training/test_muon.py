@@ -12,9 +12,11 @@ RATE = 0.1
 
 
 def newton_schulz(g):
-    """Returns five steps of the quintic iteration towards the orthogonal factor."""
-    x = g / np.linalg.norm(g)
-    for _ in range(5):
+    """Returns four steps of the quintic iteration towards the orthogonal factor."""
+    if len(g) > len(g[0]):
+        return newton_schulz(g.T).T
+    x = g / np.sqrt(np.abs(g @ g.T).sum(axis=1, keepdims=True))
+    for _ in range(4):
         a = x @ x.T
         x = 3.4445 * x + (-4.775 * a + 2.0315 * a @ a) @ x
     return x
