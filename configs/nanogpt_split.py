@@ -16,7 +16,7 @@ from charjax.errors import check_choice
 
 # By budget: units, dropout, epochs.
 _RECIPES = {
-    "quick": (192, 0.15, 6),
+    "quick": (192, 0.1, 6),
     "small": (244, 0.3, 22),
 }
 
@@ -39,7 +39,6 @@ def get_config(budget: str = "small") -> Config:
     config.model.embedding_size = size
     config.model.dropout_mode = "locked"
     config.model.dropout = dropout
-    config.model.embedding_dropout = dropout
 
     config.train.max_epochs = epochs
     return config
