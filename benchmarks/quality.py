@@ -78,8 +78,8 @@ _ABLATIONS: dict[str, Row] = {
 def quality(quick: bool) -> Iterator[Row]:
     """Yields a row for each recipe: its size, losses and times.
 
-    Products are in bfloat16 where the CPU multiplies it. Times of losses are those of the first validation at or below them, and count only
-    on nanoGPT's split.
+    Products are in bfloat16 where the CPU multiplies it. Times of losses are those of
+    the first validation at or below them, and count only on nanoGPT's split.
     """
     for recipe in _QUICK_RECIPES if quick else _RECIPES:
         run = run_recipe(recipe, {"model.dtype": _DTYPE})

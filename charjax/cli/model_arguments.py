@@ -21,7 +21,9 @@ def add_model_verbs(add: Any) -> None:
 
     score = add("score", "score.score", "measure how well a model predicts a text")
     add_model(score)
-    score.add_argument("text", help="a text file")
+    score.add_argument(
+        "text", nargs="?", help="a text file; default: what the run validated on"
+    )
     score.add_argument(
         "--ngram",
         action="store_true",
@@ -35,7 +37,8 @@ def add_model_verbs(add: Any) -> None:
     score.add_argument(
         "--ensemble",
         metavar="RUN,RUN",
-        help="also the geometric mean of the model and those of other runs",
+        help="also the geometric mean of the model and those of other runs; with "
+        "--dynamic also of all as they learn",
     )
     score.add_argument(
         "--baselines",

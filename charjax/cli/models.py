@@ -26,12 +26,18 @@ def load_model(args: argparse.Namespace) -> Params:
     return params
 
 
-def load_dynamic(args: argparse.Namespace) -> Dynamic:
-    """Returns the model that the arguments name, ready to learn while it reads."""
+def load_dynamic(args: argparse.Namespace, path: str = "") -> Dynamic:
+    """Returns the model that the arguments name, ready to learn while it reads.
+
+    Args:
+      args: with `path`, `which` and `fallback`.
+      path: of another model.
+    """
     from charjax.report import dynamic_for  # only here: it takes a while to import
 
     keep_compilations(warn)
-    dynamic = dynamic_for(args.path, args.which, fallback=args.fallback, say=warn)
+    path = path or args.path
+    dynamic = dynamic_for(path, args.which, fallback=args.fallback, say=warn)
     _announce(dynamic.params)
     return dynamic
 

@@ -12,7 +12,7 @@ from charjax.cli.models import (
     read_bytes,
     text_of,
 )
-from charjax.cli.output import say
+from charjax.cli.output import say, warn
 from charjax.cli.scores import Size, baseline_rows, rows_of, table
 from charjax.config import parse_field
 from charjax.errors import ConfigError
@@ -20,6 +20,7 @@ from charjax.model import Params
 from charjax.predict.mixture import mixed
 from charjax.predict.scoring import score_of
 from charjax.text.documents import bounds_of
+from charjax.text.form import Form
 from charjax.text.novelty import novel_share
 
 
@@ -32,11 +33,24 @@ def score(args: argparse.Namespace) -> None:
         )
     params = load_model(args)
     form = form_of_run(args.path, args.which, fallback=args.fallback)
-    text = text_of(args.text, params.vocab, form)
+    text = _text(args, params, form)
     if args.dynamic or args.ngram or args.ensemble or args.baselines:
         _show_table(args, params, text, form.end)
     else:
         _show(args, params, text, form.end)
+
+
+def _text(args: argparse.Namespace, params: Params, form: Form) -> str | bytes:
+    """Returns the text that is named, or what the run validated on."""
+    if args.text:
+        return text_of(args.text, params.vocab, form)
+    from charjax.report import heldout_text  # only here: it takes a while to import
+
+    name, text = heldout_text(
+        args.path, params.vocab, args.which, fallback=args.fallback
+    )
+    warn(f"scoring the {name} split of the run")
+    return text
 
 
 def _show(
@@ -90,6 +104,9 @@ def _predictors(
         found[name] = predict.Ensemble([params, *others])
     if args.dynamic:
         found["dynamic"] = load_dynamic(args)
+    if args.dynamic and args.ensemble:
+        learning = [load_dynamic(args, run) for run in args.ensemble.split(",")]
+        found[f"{name}, dynamic"] = predict.Ensemble([found["dynamic"], *learning])
     if args.ngram:
         from charjax.report import ngram_for  # only here: it takes a while to import
 

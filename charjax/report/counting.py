@@ -4,8 +4,7 @@ from charjax import checkpoint
 from charjax.checkpoint import StrPath
 from charjax.errors import TextError
 from charjax.predict import NGram
-from charjax.report.heldout import open_splits, start_of_lanes
-from charjax.report.learning import run_of
+from charjax.report.heldout import open_splits, run_of, start_of_lanes
 from charjax.text import Lanes
 from charjax.text.vocab import Vocab
 

@@ -1,14 +1,19 @@
 """The text that a run was trained and measured on, and passages of a held-out split."""
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from charjax import checkpoint
+from charjax.checkpoint import Manifest, StrPath
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.text import Lanes, Streams
+from charjax.text.made_up import MadeLanes
 from charjax.text.vocab import Vocab
+from charjax.training import folder
 from charjax.training.setup import make_streams, open_text
 
 
@@ -36,6 +41,19 @@ class Passages(NamedTuple):
     begins_NxL: np.ndarray | None
 
 
+def run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
+    """Returns the configuration of a checkpoint's run and the checksum of its text."""
+    place = str(path / checkpoint.MANIFEST)
+    config = folder.checked_config(manifest.config, place, "Try another checkpoint")
+    text_sha256 = manifest.progress.get("text_sha256", "")
+    if run := folder.read_config(path.parent):
+        # The text may have been moved since, and the checksum tells whether it is it.
+        now, recorded = run
+        config.data.update(name=now.data.name, dir=now.data.dir)
+        text_sha256 = text_sha256 or recorded
+    return config, text_sha256
+
+
 def open_splits(config: Config, text_sha256: str, vocab: Vocab) -> Streams | str:
     """Returns the splits of a run's text, or why they cannot be read.
 
@@ -61,6 +79,44 @@ def choose_heldout(streams: Streams | str) -> HeldOut | str:
         if lanes.num_chunks:
             return HeldOut(name, lanes)
     return "The run has neither a validation nor a test split (data.train_frac is 1)."
+
+
+def heldout_text(
+    path: StrPath, vocab: Vocab, which: str = "best", *, fallback: bool = False
+) -> tuple[str, str | bytes]:
+    """Returns the split that a saved model was validated on, lane after lane.
+
+    Args:
+      path: a checkpoint, a run's folder, or a folder of runs.
+      vocab: the model's vocabulary.
+      which: `'best'` loss or `'latest'`, if there are several.
+      fallback: whether the next one is taken if that is damaged.
+
+    Returns:
+      The split's name, which is the test split's without a validation split; its text.
+
+    Raises:
+      CheckpointError: no checkpoint is found, or it is damaged.
+      TextError: the run has no such text, or it cannot be read.
+
+    Example:
+      >>> from charjax.report import heldout_text
+      >>> params = charjax.load("cv/shakespeare_lstm")  # doctest: +SKIP
+      >>> _, text = heldout_text("cv/shakespeare_lstm", params.vocab)  # doctest: +SKIP
+      >>> charjax.score(params, text).nats  # doctest: +SKIP
+    """
+    found = checkpoint.find(path, which, fallback=fallback)
+    streams = open_splits(*run_of(found, checkpoint.read(found)), vocab)
+    heldout = choose_heldout(streams)
+    if not isinstance(heldout, str) and isinstance(heldout.lanes, MadeLanes):
+        heldout = "Its text was made up as it was read."
+    if isinstance(heldout, str):
+        raise TextError(
+            f"a text must be given to a model without a held-out split; got {found}. "
+            f"{heldout} Try naming a text file."
+        )
+    ids_NxL, _ = passages(heldout.lanes, num_characters(heldout.lanes))
+    return heldout.name, vocab.decode(ids_NxL.ravel())
 
 
 def num_characters(lanes: Lanes) -> int:

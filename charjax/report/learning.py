@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from charjax import checkpoint
-from charjax.checkpoint import Manifest, StrPath
-from charjax.config import Config
+from charjax.checkpoint import StrPath
 from charjax.errors import CheckpointError, TextError
 from charjax.model import Params
 from charjax.predict import Dynamic, DynamicRule, gather_statistics
-from charjax.report.heldout import open_splits
+from charjax.report.heldout import open_splits, run_of
 from charjax.text import Lanes
 from charjax.text.form import form_of
-from charjax.training import folder
 from charjax.units import Say, silent
 from charjax.unroll import Execution
 
@@ -90,19 +88,6 @@ def _statistics(path: Path, params: Params, say: Say) -> Params:
     except CheckpointError as error:  # such as a folder that may not be written
         say(f"the gradients are not kept: {error}")
     return stats
-
-
-def run_of(path: Path, manifest: Manifest) -> tuple[Config, str]:
-    """Returns the configuration of a checkpoint's run and the checksum of its text."""
-    place = str(path / checkpoint.MANIFEST)
-    config = folder.checked_config(manifest.config, place, "Try another checkpoint")
-    text_sha256 = manifest.progress.get("text_sha256", "")
-    if run := folder.read_config(path.parent):
-        # The text may have been moved since, and the checksum tells whether it is it.
-        now, recorded = run
-        config.data.update(name=now.data.name, dir=now.data.dir)
-        text_sha256 = text_sha256 or recorded
-    return config, text_sha256
 
 
 def statistics_of(params: Params, train: Lanes) -> Params:

@@ -28,13 +28,14 @@ def muon(
         U = orthogonal(b1 M' + (1 - b1) G)
         W' = W - rate (0.2 sqrt(max(W.shape)) U + weight_decay W)
 
-    where `orthogonal` scales the rows of a matrix (or of its transpose, if that has
-    fewer), keeps the directions of what comes out and makes their sizes equal (by four
+    where `orthogonal` scales the rows of a matrix (of its transpose if that has fewer),
+    then keeps the directions of what comes out and makes their sizes equal (by four
     Newton-Schulz steps, so up to a third): a gate learns all directions at one speed,
-    also those whose gradients are small. The row X_i is divided by the root of
-    sum_j |X_i . X_j|, after which no direction is larger than 1. The gates of a layer lie side by side
-    in one array and are taken apart. All other weights get Adam's updates at the same
-    rate: embedding, weights of one-hot characters, biases, read-out.
+    also those whose gradients are small. The row X_i is divided by the square root of
+    sum_j |X_i . X_j|, after which no direction is larger than 1. The gates of a layer
+    lie side by side in one array and are taken apart. All other weights get Adam's
+    updates at the same rate: embedding, weights of one-hot characters, biases,
+    read-out.
 
     Args:
       schedule: the learning rate by step.

@@ -79,6 +79,7 @@ def test_a_row_for_each_predictor_and_for_their_mixture(trained, run, tmp_path):
         "model": params,
         "ensemble of 2": params,  # of a model with itself
         "dynamic": charjax.report.dynamic_for(trained.path),
+        "ensemble of 2 dynamic": charjax.report.dynamic_for(trained.path),
         "8-gram": ngram,
         "8-gram adaptive": charjax.AdaptiveNGram(ngram),
     }
@@ -118,6 +119,37 @@ def test_an_ngram_is_fitted_to_the_training_split_alone(trained, run):
     expected = charjax.NGram.fit(text_and_documents[0], vocab, 8, text_and_documents[1])
     scores = [charjax.score(x, text[:99], end="\n").nats for x in (ngram, expected)]
     assert scores[0] == scores[1]
+
+
+def test_without_a_text_it_is_what_the_run_validated_on(trained, run):
+    trained, text = trained
+    status, out, err = run("score", trained.path)
+    assert status == 0
+    assert "scoring the validation split of the run" in err
+    vocab = charjax.load(trained.path).vocab
+    ids = vocab.encode(text)
+    lanes = np.split(ids[: len(ids) // 5 * 5], 5)  # five lanes, whose ends validate
+    val = charjax.report.heldout_text(trained.path, vocab)[1]
+    length = len(val) // 5
+    for i, lane in enumerate(lanes):
+        assert val[i * length : (i + 1) * length] in vocab.decode(lane[-2 * length :])
+    score = charjax.score(charjax.load(trained.path), val, end="\n")
+    assert f"nats/char        {score.nats:.4f}" in out
+
+
+def test_without_a_text_or_a_held_out_split_it_is_one_line(run, tmp_path):
+    (tmp_path / "input.txt").write_text("the cat. " * 300)
+    config = charjax.default_config()
+    config.data.update(dir=str(tmp_path), batch_size=2, seq_length=20)
+    config.data.update(train_frac=1.0, val_frac=0.0)
+    config.model.update(hidden_size=4, num_layers=1)
+    config.train.update(max_steps=2, checkpoint_dir=str(tmp_path / "cv"), report=False)
+    path = charjax.train(config, sinks=()).path
+    status, _, err = run("score", path)
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert "data.train_frac is 1" in err
+    assert "Try naming a text file." in err
 
 
 def test_bytes_count_as_the_file_has_them(cv, run, tmp_path):
