@@ -98,15 +98,16 @@ def _predictors(
 ) -> dict[str, Params | predict.Predictor]:
     """Returns the predictors that the arguments ask for, by the names of their rows."""
     found: dict[str, Params | predict.Predictor] = {"model": params}
-    if args.ensemble:
-        others = [load(run, args.which) for run in args.ensemble.split(",")]
-        name = f"ensemble of {len(others) + 1}"
-        found[name] = predict.Ensemble([params, *others])
+    others = args.ensemble.split(",") if args.ensemble else []
+    ensemble = f"ensemble of {len(others) + 1}"
+    if others:
+        models = [load(run, args.which) for run in others]
+        found[ensemble] = predict.Ensemble([params, *models])
     if args.dynamic:
         found["dynamic"] = load_dynamic(args)
-    if args.dynamic and args.ensemble:
-        learning = [load_dynamic(args, run) for run in args.ensemble.split(",")]
-        found[f"{name}, dynamic"] = predict.Ensemble([found["dynamic"], *learning])
+    if args.dynamic and others:
+        learning = [load_dynamic(args, run) for run in others]
+        found[f"{ensemble}, dynamic"] = predict.Ensemble([found["dynamic"], *learning])
     if args.ngram:
         from charjax.report import ngram_for  # only here: it takes a while to import
 
