@@ -21,6 +21,7 @@ _RECIPES = (
     "char_rnn",
     "nanogpt_split:quick",
     "nanogpt_split:small",
+    "tinyshakespeare_best",
     "warpeace:45k",
     "warpeace:122k",
     "warpeace:375k",
@@ -40,6 +41,7 @@ _ADAMW = {
     "optimizer.warmup_steps": 200,
     "optimizer.b1": 0.9,
     "optimizer.b2": 0.99,
+    "optimizer.weight_decay": 0.01,
 }
 
 _ABLATIONS: dict[str, Row] = {
@@ -50,7 +52,8 @@ _ABLATIONS: dict[str, Row] = {
     "half the rate": {"optimizer.learning_rate": 1.3e-2},
     "twice the rate": {"optimizer.learning_rate": 5.2e-2},
     "weight decay 0": {"optimizer.weight_decay": 0.0},
-    "weight decay 0.05": {"optimizer.weight_decay": 0.05},
+    "weight decay 0.01": {"optimizer.weight_decay": 0.01},
+    "weight decay 0.1": {"optimizer.weight_decay": 0.1},
     "no clipping": {"optimizer.grad_clip": 0.0},
     "no lane resets": {"train.reset_rate": 0.0},
     "no random offset": {"data.random_offset": False},
@@ -119,11 +122,12 @@ def defaults(quick: bool) -> Iterator[Row]:
 def ablations(quick: bool) -> Iterator[Row]:
     """Yields a row for each change to a recipe on nanoGPT's split: what it earns.
 
-    The recipe is `nanogpt_split` with 96 units, 8 epochs and dropout of 0.1.
+    The recipe is `nanogpt_split` with 96 units, 8 epochs, dropout of 0.1 and weight
+    decay of 0.05.
     """
     fields: Row = {"model.hidden_size": 96, "model.embedding_size": 96}
     fields |= {"train.max_epochs": 1 if quick else 8}
-    fields |= {"model.dropout": 0.1}
+    fields |= {"model.dropout": 0.1, "optimizer.weight_decay": 0.05}
     base = None
     for name, change in _ABLATIONS.items():
         losses = _losses_of_seeds("nanogpt_split", fields | change)

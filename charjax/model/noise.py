@@ -99,12 +99,13 @@ def noisy_weights(
         raise ConfigError("noise must come with a key. Try key=jax.random.key(0).")
     check_noise(params, noise)
     layers = noisy_layers(params.layers, params.spec, _input_size(params), noise, key)
-    params = params.replace(layers=layers)
+    params = dataclasses.replace(params, layers=layers)
     if noise.character_dropout:
         embedding_VxE: Any = params.embedding_VxE
         key_characters = jax.random.fold_in(key, _CHARACTERS)
         rate, mask_shape = noise.character_dropout, (len(embedding_VxE), 1)
-        params = params.replace(
+        params = dataclasses.replace(
+            params,
             embedding_VxE=_drop(embedding_VxE, key_characters, rate, mask_shape),
             readout_HxV=readout_weights(params),
         )

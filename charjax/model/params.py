@@ -1,10 +1,10 @@
 """A model's weights: their container, their first values, their number."""
 
+import dataclasses
 import math
 from typing import Any
 
 import jax
-from flax import struct
 
 from charjax import cells
 from charjax.cells import Initializers
@@ -14,7 +14,9 @@ from charjax.text.vocab import Vocab
 from charjax.unroll.precision import sum_type
 
 
-class Params(struct.PyTreeNode):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Params:
     """A model: its weights as leaves, its spec and its vocabulary as static parts.
 
     It goes through `jax.tree.map`, `jax.grad`, `jax.vmap`, a checkpoint,
@@ -34,8 +36,8 @@ class Params(struct.PyTreeNode):
     layers: tuple[Any, ...]
     readout_HxV: jax.Array | None
     readout_bias_V: jax.Array
-    spec: ModelSpec = struct.field(pytree_node=False)
-    vocab: Vocab = struct.field(pytree_node=False)
+    spec: ModelSpec = dataclasses.field(metadata={"static": True})
+    vocab: Vocab = dataclasses.field(metadata={"static": True})
 
 
 def init(

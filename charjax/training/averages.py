@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 
 from charjax.config import Config
 from charjax.model import Params
@@ -19,7 +18,9 @@ from charjax.model import Params
 NEVER = np.iinfo(np.int32).max
 
 
-class Averages(struct.PyTreeNode):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Averages:
     """The averaged weights.
 
     Attributes:
@@ -72,7 +73,7 @@ class Averaging:
         if self.kind == "free":
             free: Any = optax.tree.get(opt_state, "ScheduleFreeState")
             weights: Any = optax.contrib.schedule_free_eval_params(free, params)
-            return averages.replace(weights=weights)
+            return dataclasses.replace(averages, weights=weights)
         n = jnp.maximum(step + 1 - averages.first, 1)
         share = 1 / n
         if self.kind == "ema":
@@ -81,7 +82,8 @@ class Averaging:
         def add(mean: jax.Array, w: jax.Array) -> jax.Array:
             return jnp.where(n == 1, w, mean + share.astype(w.dtype) * (w - mean))
 
-        return averages.replace(weights=jax.tree.map(add, averages.weights, params))
+        weights = jax.tree.map(add, averages.weights, params)
+        return dataclasses.replace(averages, weights=weights)
 
 
 def averaging(config: Config, steps_per_epoch: int) -> Averaging | None:

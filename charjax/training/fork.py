@@ -167,7 +167,7 @@ def _start(
             "--at."
         )
     key = jax.random.key(config.train.seed)
-    return start._replace(state=start.state.replace(key=key))
+    return start._replace(state=dataclasses.replace(start.state, key=key))
 
 
 def _write(

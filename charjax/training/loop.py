@@ -191,8 +191,8 @@ class Loop:
             return
         if is_stale([loss for _, loss in self.progress.val], patience):
             first = spread(jnp.int32(self.step), self.plan.mesh, WHOLE)
-            averages = averages.replace(first=first)
-            self.state = self.state.replace(averages=averages)
+            averages = dataclasses.replace(averages, first=first)
+            self.state = dataclasses.replace(self.state, averages=averages)
             self.log.note(f"step {self.step:,}: the weights are averaged from here on")
 
     def _is_out_of_patience(self) -> bool:

@@ -1,5 +1,6 @@
 """Muon for recurrent layers: orthogonal updates, gate by gate."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -85,7 +86,7 @@ def _by_gate(params: Any) -> Any:
     first, *others = params.layers
     layers = [jax.tree.map(split, first, _reads_characters(params))]
     layers += [jax.tree.map(lambda w: split(w, False), layer) for layer in others]
-    return params.replace(layers=tuple(layers))
+    return dataclasses.replace(params, layers=tuple(layers))
 
 
 def _reads_characters(params: Any) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax.sharding import Mesh
 
 from charjax import checkpoint, parallel
@@ -17,7 +16,9 @@ from charjax.model import Params, initial_carry
 from charjax.training.averages import Averages, Averaging
 
 
-class TrainState(struct.PyTreeNode):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainState:
     """The whole state of a run: with the text it determines all further steps.
 
     A checkpoint holds every field, by iterating over them.
@@ -73,8 +74,10 @@ def create_state(
 def spread(state: TrainState, mesh: Mesh | None) -> TrainState:
     """Returns a state as it lies on the devices that share the lanes."""
     carry = parallel.spread(state.carry, mesh, parallel.LANES)
-    state = parallel.spread(state.replace(carry=None), mesh, parallel.WHOLE)
-    return state.replace(carry=carry)
+    state = parallel.spread(
+        dataclasses.replace(state, carry=None), mesh, parallel.WHOLE
+    )
+    return dataclasses.replace(state, carry=carry)
 
 
 def saved_parts(state: TrainState) -> tuple[Params, dict[str, Any]]:
@@ -94,8 +97,8 @@ def _exchanged(state: TrainState) -> TrainState:
     """
     if state.averages is None:
         return state
-    averages = state.averages.replace(weights=state.params)
-    return state.replace(params=state.averages.weights, averages=averages)
+    averages = dataclasses.replace(state.averages, weights=state.params)
+    return dataclasses.replace(state, params=state.averages.weights, averages=averages)
 
 
 def restore_state(saved: Path | Verified, template: TrainState) -> TrainState:
@@ -106,4 +109,4 @@ def restore_state(saved: Path | Verified, template: TrainState) -> TrainState:
       template: a state of the same fields and shapes.
     """
     params, others = checkpoint.restore(saved, *saved_parts(template))
-    return _exchanged(template.replace(params=params, **others))
+    return _exchanged(dataclasses.replace(template, params=params, **others))

@@ -1,5 +1,6 @@
 """One training step, and the jitted form that takes several."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -156,7 +157,8 @@ def make_train_step(
         averages = state.averages
         if averages is not None and averaging is not None:
             averages = averaging.update(averages, state.step, params, opt_state)
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=params,
             opt_state=opt_state,

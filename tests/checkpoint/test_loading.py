@@ -1,5 +1,6 @@
 """Loading: every leaf bit for bit, and templates that do not fit are named."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -109,7 +110,11 @@ def other_training(**changes):
         (PARAMS, other_training(step=3), r"\['step'\] must be an array; got int"),
         (make_params(hidden_size=5), TRAINING, r"params\.layers\[0\]"),
         (make_params(cell="rnn"), TRAINING, "cell must be 'rnn'; got 'lstm'"),
-        (PARAMS.replace(vocab=Vocab.of("12345678")), TRAINING, "another vocabulary"),
+        (
+            dataclasses.replace(PARAMS, vocab=Vocab.of("12345678")),
+            TRAINING,
+            "another vocabulary",
+        ),
     ],
 )
 def test_restore_names_what_does_not_fit(params, training, match, original):

@@ -1,5 +1,6 @@
 """Noise on the weights: dropout of characters and of recurrent weights."""
 
+import dataclasses
 import itertools
 import sys
 
@@ -88,8 +89,9 @@ def test_a_dropped_character_is_zero_wherever_it_is_read_but_can_be_predicted(ti
     assert np.all(mask_VxE == mask_VxE[:, :1])
     assert set(mask_VxE[:, 0].tolist()) == {0, 2}
     readout_HxV = params.embedding_VxE.T if tied else params.readout_HxV
-    masked = params.replace(
-        embedding_VxE=params.embedding_VxE * mask_VxE, readout_HxV=readout_HxV
+    embedding_VxE = params.embedding_VxE * mask_VxE
+    masked = dataclasses.replace(
+        params, embedding_VxE=embedding_VxE, readout_HxV=readout_HxV
     )
     got, _ = charjax.apply(params, IDS_BxT, noise=noise, key=KEY)
     np.testing.assert_allclose(got, by_loop(masked, IDS_BxT), atol=1e-4)
@@ -105,18 +107,20 @@ def test_gradients_under_masks_are_those_at_the_masked_weights_times_the_masks(t
         return charjax.loss(params, IDS_BxT[:, :-1], IDS_BxT[:, 1:], **how)[0]
 
     def masked_loss(params, readout_HxV):
-        params, by = (p.replace(readout_HxV=None) for p in (params, factors))
+        params, by = (
+            dataclasses.replace(p, readout_HxV=None) for p in (params, factors)
+        )
         masked = jax.tree.map(jnp.multiply, params, by)
-        return loss(masked.replace(readout_HxV=readout_HxV))
+        return loss(dataclasses.replace(masked, readout_HxV=readout_HxV))
 
     readout_HxV = params.embedding_VxE.T if tied else params.readout_HxV
     got = jax.grad(loss)(params, noise=noise, key=KEY)
     expected, by_readout = jax.grad(masked_loss, argnums=(0, 1))(params, readout_HxV)
     if tied:
         by_both = expected.embedding_VxE + by_readout.T
-        expected = expected.replace(embedding_VxE=by_both)
+        expected = dataclasses.replace(expected, embedding_VxE=by_both)
     else:
-        expected = expected.replace(readout_HxV=by_readout)
+        expected = dataclasses.replace(expected, readout_HxV=by_readout)
     equal(got, expected, atol=1e-5)
 
 

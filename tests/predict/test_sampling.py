@@ -1,5 +1,6 @@
 """Drawn text: against a slow loop over the training graph, and by its frequencies."""
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
@@ -346,7 +347,9 @@ def test_a_model_whose_logits_are_nan_is_refused(cell, prime):
     params = make(cell=cell)
     bias_V = params.readout_bias_V.at[2].set(jnp.nan)
     with pytest.raises(ConfigError, match="got NaN"):
-        charjax.sample(params.replace(readout_bias_V=bias_V), prime, length=5)
+        charjax.sample(
+            dataclasses.replace(params, readout_bias_V=bias_V), prime, length=5
+        )
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

@@ -1,5 +1,7 @@
 """Optimiser and schedule against char-rnn's update written out in NumPy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,7 +139,10 @@ def test_frozen_parts_stay_as_they_are_and_count_for_no_clipping():
     config.update({"name": "adamw", "weight_decay": 0.1, "warmup_steps": 0})
     config.learning_rate = 0.01
     updates = []
-    for clipped in (grads, grads.replace(embedding_VxE=1e6 * grads.embedding_VxE)):
+    for clipped in (
+        grads,
+        dataclasses.replace(grads, embedding_VxE=1e6 * grads.embedding_VxE),
+    ):
         schedule = make_schedule(config, steps_per_epoch=1, total_steps=6)
         optimizer = make_optimizer(config, schedule, seq_length=10, is_frozen=is_frozen)
         updates.append(optimizer.update(clipped, optimizer.init(params), params)[0])

@@ -1,5 +1,7 @@
 """The training step: pure, the same in a dispatch, saved with all its fields."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,8 @@ def test_the_steps_of_a_dispatch_are_single_steps_in_a_row():
     )
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
 class AveragedState(TrainState):
     """A state with a field more."""
 

@@ -1,0 +1,25 @@
+"""The best LSTM on tinyshakespeare's lanes, as char-rnn and torch-rnn split it.
+
+    python launch.py --config configs/tinyshakespeare_best.py
+    charjax train --config tinyshakespeare_best
+
+FIGURES
+"""
+
+from charjax.config import Config, default_config
+
+
+def get_config() -> Config:
+    config = default_config()
+    config.train.run_name = "tinyshakespeare_best"
+    config.data.name = "tinyshakespeare"
+    config.data.seq_length = 64
+    config.data.random_offset = True
+
+    config.model.hidden_size = 384
+    config.model.embedding_size = 128
+    config.model.dropout_mode = "locked"
+    config.model.dropout = 0.4
+
+    config.train.max_epochs = 24
+    return config
