@@ -202,7 +202,7 @@ FIELDS = {
         _one_of("norm", "value")),
     "optimizer.sum_over_time": Field(False, "learning",
         "take the gradient of the sum over a chunk's steps, not of their mean"),
-    "optimizer.weight_decay": Field(0.05, "learning",
+    "optimizer.weight_decay": Field(0.025, "learning",
         "muon, adamw: weight decay, on matrices only", _at_least(0)),
     "optimizer.b1": Field(0.8, "learning",
         "muon, adam: decay of the gradient's mean; sgd: momentum", _BELOW_ONE),
