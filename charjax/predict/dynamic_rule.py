@@ -12,7 +12,7 @@ from charjax.errors import ConfigError, check_choice, check_type
 from charjax.model.params import Params
 
 # Each rule with a rate that suits it.
-_RATES = {"rms": 3e-4, "sgd": 0.1}
+_RATES = {"rms": 1.5e-4, "sgd": 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DynamicRule:
       rule: `'rms'`, which scales steps by the gradients of the training text, or
         `'sgd'`.
       chunk_length: characters that are read between two steps.
-      rate: how far a step goes; by default 3e-4 for `'rms'` and 0.1 for `'sgd'`. At 0
+      rate: how far a step goes; by default 1.5e-4 for `'rms'` and 0.1 for `'sgd'`. At 0
         nothing is learned.
       decay: the share of the way back to the trained weights that is gone in a step.
       epsilon: keeps steps of weights with small gradients short, in units of the mean
@@ -35,7 +35,7 @@ class DynamicRule:
     Example:
       >>> from charjax import DynamicRule
       >>> DynamicRule(chunk_length=10).step_size
-      0.0003
+      0.00015
     """
 
     rule: str = "rms"

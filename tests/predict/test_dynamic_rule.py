@@ -24,7 +24,7 @@ IDS = np.arange(40, dtype=np.int32) % V
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"rate": -1.0}, "rate must be a number of 0 or more; got -1.0. Try 0.0003"),
+        ({"rate": -1.0}, "rate must be a number of 0 or more; got -1.0. Try 0.00015"),
         ({"rate": float("nan")}, "rate must be a number of 0 or more; got nan"),
         ({"rule": "sgd", "rate": "1"}, "rate must be a number .*; got '1'. Try 0.1"),
         ({"decay": 1.5}, "decay must be a number from 0 to 1; got 1.5. Try 0.001"),
