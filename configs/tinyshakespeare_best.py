@@ -21,7 +21,7 @@ def get_config() -> Config:
     config.model.dropout_mode = "locked"
     config.model.dropout = 0.4
 
-    config.optimizer.weight_decay = 0.1
+    config.optimizer.weight_decay = 0.05
 
     config.train.max_epochs = 20
     return config

@@ -15,12 +15,11 @@ from charjax.training.muon import muon
 def with_rate(config: Config) -> Config:
     """Returns a configuration with a learning rate in place of zero.
 
-        rate = 0.02 sqrt(128 / H) sqrt(characters in an update / 2500)
+        rate = 0.05 (128 / H)^(1/4) min(1, sqrt(characters in an update / 2500))
 
-    An orthogonal update of a matrix with H rows changes its outputs in proportion to
-    sqrt(H) at one rate, and the noise in a gradient falls with the square root of the
-    number of characters. The factor was found by trying rates on several texts and
-    sizes (`benchmarks/README.md`).
+    An orthogonal update of a matrix with H rows changes its outputs the more the larger
+    H is, and the noise in a gradient of few characters needs small steps. The factors
+    were found by trying rates on several texts and sizes (`benchmarks/README.md`).
 
     Args:
       config: a checked configuration with the shape of the model.
@@ -29,7 +28,8 @@ def with_rate(config: Config) -> Config:
     if optimizer.learning_rate:
         return config
     characters = data.batch_size * data.seq_length * optimizer.accumulate
-    rate = 0.02 * math.sqrt(128 / config.model.hidden_size * characters / 2500)
+    rate = 0.05 * (128 / config.model.hidden_size) ** 0.25
+    rate *= min(1, math.sqrt(characters / 2500))
     config = config.copy_and_resolve_references()
     config.optimizer.learning_rate = float(f"{min(rate, 0.1):.2g}")
     return config.lock()

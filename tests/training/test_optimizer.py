@@ -162,9 +162,11 @@ def test_parts_that_are_not_there_or_all_parts_cannot_be_frozen(names):
 @pytest.mark.parametrize(
     ("size", "characters", "accumulate", "rate"),
     [
-        (128, 2500, 1, 0.02),
-        (512, 2500, 1, 0.01),
-        (128, 5000, 2, 0.04),
+        (128, 2500, 1, 0.05),
+        (2048, 2500, 1, 0.025),
+        (128, 5000, 2, 0.05),
+        (128, 100, 1, 0.01),
+        (128, 100, 4, 0.02),
         (2, 10**6, 1, 0.1),
     ],
 )
