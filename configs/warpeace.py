@@ -21,19 +21,19 @@ are its best of each size, recalled and not read again. `375k` was trained with
 from charjax.config import Config, default_config
 from charjax.errors import check_choice
 
-# By size: units, dropout, weight decay, epochs.
+# By size: units, dropout, learning rate, weight decay, epochs.
 _RECIPES = {
-    "45k": (45, 0.0, 0.01, 20),
-    "122k": (83, 0.0, 0.01, 20),
-    "375k": (159, 0.0, 0.05, 16),
-    "1270k": (307, 0.1, 0.01, 10),
+    "45k": (45, 0.0, 0.067, 0.01, 20),
+    "122k": (83, 0.0, 0.05, 0.01, 20),
+    "375k": (159, 0.0, 0.036, 0.05, 16),
+    "1270k": (307, 0.1, 0.026, 0.01, 10),
 }
 
 
 def get_config(size: str = "122k") -> Config:
     """Returns the recipe of a size: `45k`, `122k`, `375k` or `1270k`."""
     check_choice("the size after the colon", size, tuple(_RECIPES))
-    units, dropout, weight_decay, epochs = _RECIPES[size]
+    units, dropout, rate, weight_decay, epochs = _RECIPES[size]
     config = default_config()
     config.train.run_name = f"warpeace_{size}"
     config.data.name = "warpeace"
@@ -47,6 +47,7 @@ def get_config(size: str = "122k") -> Config:
     config.model.dropout_mode = "locked"
     config.model.dropout = dropout
 
+    config.optimizer.learning_rate = rate
     config.optimizer.weight_decay = weight_decay
 
     config.train.max_epochs = epochs
