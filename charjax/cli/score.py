@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from typing import Any
 
 from charjax import predict
 from charjax.checkpoint import load
@@ -33,34 +34,37 @@ def score(args: argparse.Namespace) -> None:
         )
     params = load_model(args)
     form = form_of_run(args.path, args.which, fallback=args.fallback)
-    text = _text(args, params, form)
+    text, how = _text(args, params, form)
+    how = how | {"lanes": args.lanes}
     if args.dynamic or args.ngram or args.ensemble or args.baselines:
-        _show_table(args, params, text, form.end)
+        _show_table(args, params, text, how)
     else:
-        _show(args, params, text, form.end)
+        _show(args, params, text, how)
 
 
-def _text(args: argparse.Namespace, params: Params, form: Form) -> str | bytes:
-    """Returns the text that is named, or what the run validated on."""
+def _text(
+    args: argparse.Namespace, params: Params, form: Form
+) -> tuple[str | bytes, dict[str, Any]]:
+    """Returns the text that is named, or what the run validated on, and how to read it.
+
+    A text of documents is read with `end`, joined lanes with `begins`.
+    """
     if args.text:
-        return text_of(args.text, params.vocab, form)
+        return text_of(args.text, params.vocab, form), {"end": form.end}
     from charjax.report import heldout_text  # only here: it takes a while to import
 
-    name, text = heldout_text(
-        args.path, params.vocab, args.which, fallback=args.fallback
-    )
-    warn(f"scoring the {name} split of the run")
-    return text
+    heldout = heldout_text(args.path, params.vocab, args.which, fallback=args.fallback)
+    warn(f"scoring the {heldout.name} split of the run")
+    return heldout.text, {"end": form.end, "begins": heldout.begins}
 
 
 def _show(
-    args: argparse.Namespace, params: Params, text: str | bytes, end: str
+    args: argparse.Namespace, params: Params, text: str | bytes, how: dict[str, Any]
 ) -> None:
     """Prints the figures of the model alone."""
-    options = {"on_unknown": args.on_unknown, "lanes": args.lanes}
-    score = predict.score(params, text, end=end, **options)
+    score = predict.score(params, text, on_unknown=args.on_unknown, **how)
     known = params.vocab.encode(text, on_unknown=args.on_unknown)
-    if end:
+    if end := how["end"]:
         number = len(bounds_of(known, params.vocab.encode(end))) - 1
         say(f"documents        {number:,}")
     per_byte = score.bits / params.vocab.num_bytes[known].mean()
@@ -72,14 +76,14 @@ def _show(
 
 
 def _show_table(
-    args: argparse.Namespace, params: Params, text: str | bytes, end: str
+    args: argparse.Namespace, params: Params, text: str | bytes, how: dict[str, Any]
 ) -> None:
     """Prints a row for each predictor and compressor."""
     ids = params.vocab.encode(text, on_unknown=args.on_unknown)
     text = params.vocab.decode(ids)
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     scores = {
-        name: predict.score(predictor, text, end=end, lanes=args.lanes)
+        name: predict.score(predictor, text, **how)
         for name, predictor in _predictors(args, params).items()
     }
     if len(scores) > 1:

@@ -40,6 +40,7 @@ def score(
     text: str | bytes,
     *,
     end: str | bytes = "",
+    begins: np.ndarray | None = None,
     on_unknown: OnUnknown = "error",
     lanes: int = 1,
     execution: Execution | None = None,
@@ -57,6 +58,8 @@ def score(
       text: the text, of any length; its characters are read one after the other.
       end: what ends a document, for a model of documents: each is read anew, and its
         first character is predicted too (see `charjax.text.documents`).
+      begins: for each character whether it is read from the zero state, where the text
+        is pieces joined; not with `end`.
       on_unknown: `'error'`, or `'skip'` to leave out characters that are not in the
         vocabulary; they then have no entry in `log_probs` either.
       lanes: into how many parts the text is cut, which are read side by side; each
@@ -65,7 +68,7 @@ def score(
       execution: how a model runs.
 
     Raises:
-      ConfigError: lanes is not an integer of 1 or more.
+      ConfigError: lanes is not an integer of 1 or more, or begins does not fit.
       TextError: the text is empty or holds an unknown character, or the model does not
         know what ends a document.
 
@@ -86,8 +89,13 @@ def score(
         )
     if not isinstance(lanes, numbers.Integral) or lanes < 1:
         raise ConfigError(f"lanes must be an integer of 1 or more; got {lanes!r:.60}.")
+    if begins is not None and (end or np.shape(begins) != ids.shape):
+        raise ConfigError(
+            f"begins must have a value for each of the {len(ids):,} characters, and no "
+            f"end beside it; got shape {np.shape(begins)}. Try one of them."
+        )
     if not end:
-        return score_of(log_probs_of(predictor, ids, int(lanes)))
+        return score_of(log_probs_of(predictor, ids, int(lanes), begins))
     ids, begins = with_beginning(ids, known_end(predictor.vocab, end))
     gaps = np.diff(np.flatnonzero(begins), append=len(ids))
     if isinstance(model, Params) and gaps.max() <= _WARM_UP:

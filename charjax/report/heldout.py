@@ -11,6 +11,7 @@ from charjax.checkpoint import Manifest, StrPath
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.text import Lanes, Streams
+from charjax.text.form import form_of
 from charjax.text.made_up import MadeLanes
 from charjax.text.vocab import Vocab
 from charjax.training import folder
@@ -81,9 +82,24 @@ def choose_heldout(streams: Streams | str) -> HeldOut | str:
     return "The run has neither a validation nor a test split (data.train_frac is 1)."
 
 
+class HeldOutText(NamedTuple):
+    """The characters of a split, lane after lane.
+
+    Attributes:
+      name: `'validation'` or `'test'`.
+      text: the characters.
+      begins: which of them begin a lane, where lanes do not follow each other in the
+        text; else None.
+    """
+
+    name: str
+    text: str | bytes
+    begins: np.ndarray | None
+
+
 def heldout_text(
     path: StrPath, vocab: Vocab, which: str = "best", *, fallback: bool = False
-) -> tuple[str, str | bytes]:
+) -> HeldOutText:
     """Returns the split that a saved model was validated on, lane after lane.
 
     Args:
@@ -93,7 +109,7 @@ def heldout_text(
       fallback: whether the next one is taken if that is damaged.
 
     Returns:
-      The split's name, which is the test split's without a validation split; its text.
+      Its text; that of the test split where there is no validation split.
 
     Raises:
       CheckpointError: no checkpoint is found, or it is damaged.
@@ -102,12 +118,12 @@ def heldout_text(
     Example:
       >>> from charjax.report import heldout_text
       >>> params = charjax.load("cv/shakespeare_lstm")  # doctest: +SKIP
-      >>> _, text = heldout_text("cv/shakespeare_lstm", params.vocab)  # doctest: +SKIP
-      >>> charjax.score(params, text).nats  # doctest: +SKIP
+      >>> held = heldout_text("cv/shakespeare_lstm", params.vocab)  # doctest: +SKIP
+      >>> charjax.score(params, held.text, begins=held.begins)  # doctest: +SKIP
     """
     found = checkpoint.find(path, which, fallback=fallback)
-    streams = open_splits(*run_of(found, checkpoint.read(found)), vocab)
-    heldout = choose_heldout(streams)
+    config, text_sha256 = run_of(found, checkpoint.read(found))
+    heldout = choose_heldout(open_splits(config, text_sha256, vocab))
     if not isinstance(heldout, str) and isinstance(heldout.lanes, MadeLanes):
         heldout = "Its text was made up as it was read."
     if isinstance(heldout, str):
@@ -116,7 +132,11 @@ def heldout_text(
             f"{heldout} Try naming a text file."
         )
     ids_NxL, _ = passages(heldout.lanes, num_characters(heldout.lanes))
-    return heldout.name, vocab.decode(ids_NxL.ravel())
+    is_joined = config.data.split == "lanes" and not form_of(config.data).end
+    begins_NxL = np.zeros(ids_NxL.shape, bool)
+    begins_NxL[:, 0] = True
+    begins = begins_NxL.ravel() if is_joined else None
+    return HeldOutText(heldout.name, vocab.decode(ids_NxL.ravel()), begins)
 
 
 def num_characters(lanes: Lanes) -> int:

@@ -129,12 +129,34 @@ def test_without_a_text_it_is_what_the_run_validated_on(trained, run):
     vocab = charjax.load(trained.path).vocab
     ids = vocab.encode(text)
     lanes = np.split(ids[: len(ids) // 5 * 5], 5)  # five lanes, whose ends validate
-    val = charjax.report.heldout_text(trained.path, vocab)[1]
+    val = charjax.report.heldout_text(trained.path, vocab).text
     length = len(val) // 5
     for i, lane in enumerate(lanes):
         assert val[i * length : (i + 1) * length] in vocab.decode(lane[-2 * length :])
     score = charjax.score(charjax.load(trained.path), val, end="\n")
     assert f"nats/char        {score.nats:.4f}" in out
+
+
+def test_lanes_are_read_from_the_zero_state_as_in_validation(run, tmp_path):
+    (tmp_path / "input.txt").write_text("the cat sat on the mat. " * 200)
+    config = charjax.default_config()
+    config.data.update(dir=str(tmp_path), batch_size=4, seq_length=20)
+    config.model.update(hidden_size=4, num_layers=1)
+    config.train.update(max_steps=20, checkpoint_dir=str(tmp_path / "cv"), report=False)
+    path = charjax.train(config, sinks=()).path
+    params = charjax.load(path)
+    name, val, begins = charjax.report.heldout_text(path, params.vocab)
+    assert (name, len(val), begins.sum()) == ("validation", 4 * len(val) // 4, 4)
+    lanes = [val[i * len(val) // 4 : (i + 1) * len(val) // 4] for i in range(4)]
+    # The first character of a lane follows on the lane before it.
+    expected = [charjax.score(params, lane).log_probs[1:] for lane in lanes]
+    score = charjax.score(params, val, begins=begins)
+    got = [x[1:] for x in np.split(score.log_probs, 4)]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    _, out, _ = run("score", path)
+    assert f"nats/char        {score.nats:.4f}" in out
+    with pytest.raises(charjax.ConfigError, match="begins must have a value for each"):
+        charjax.score(params, val, begins=begins[1:])
 
 
 def test_without_a_text_or_a_held_out_split_it_is_one_line(run, tmp_path):
