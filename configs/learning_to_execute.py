@@ -21,17 +21,17 @@ out by heart. `charjax sample cv/addition --prime '123+456=' --greedy` writes a 
 from charjax.config import Config, default_config
 from charjax.errors import check_choice
 
-# By task: digits, nesting, characters of a chunk, units, steps.
+# By task: digits, nesting, characters of a chunk, units, learning rate, steps.
 _RECIPES = {
-    "addition": (3, 1, 32, 128, 2500),
-    "programs": (2, 2, 80, 192, 1200),
+    "addition": (3, 1, 32, 128, 0.018, 2500),
+    "programs": (2, 2, 80, 192, 0.023, 1200),
 }
 
 
 def get_config(task: str = "addition") -> Config:
     """Returns the recipe of a task: `addition` (the default) or `programs`."""
     check_choice("the task after the colon", task, tuple(_RECIPES))
-    digits, nesting, length, size, steps = _RECIPES[task]
+    digits, nesting, length, size, rate, steps = _RECIPES[task]
     config = default_config()
     config.train.run_name = task
     config.data.name = task
@@ -41,6 +41,7 @@ def get_config(task: str = "addition") -> Config:
     config.data.seq_length = length
 
     config.model.hidden_size = size
+    config.optimizer.learning_rate = rate
 
     config.train.max_steps = steps
     config.train.eval_every = 0.1
