@@ -97,7 +97,7 @@ def test_an_old_stopped_run_resumes_to_the_losses_of_the_run_without_a_stop(tmp_
     config.data.update(train_frac=0.8, val_frac=0.1)
     config.model.update(hidden_size=8, num_layers=1, embedding_size=4)
     config.model.update(dropout=0.1, dropout_mode="locked", embedding_dropout=0.05)
-    config.optimizer.update(name="adamw", b1=0.9, b2=0.99)
+    config.optimizer.update(name="adamw", b1=0.9, b2=0.99, weight_decay=0.01)
     config.optimizer.update(learning_rate=2e-2, warmup_steps=10)
     config.train.update(max_epochs=6, print_every=20, steps_per_dispatch=4)
     config.train.update(report=False, keep_best=1, run_name="run")
