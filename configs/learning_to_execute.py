@@ -42,6 +42,7 @@ def get_config(task: str = "addition") -> Config:
 
     config.model.hidden_size = size
     config.optimizer.learning_rate = rate
+    config.optimizer.weight_decay = 0.01
 
     config.train.max_steps = steps
     config.train.eval_every = 0.1

@@ -109,7 +109,7 @@ def heldout_text(
       fallback: whether the next one is taken if that is damaged.
 
     Returns:
-      Its text; that of the test split where there is no validation split.
+      The validation split, or the test split if there is no other.
 
     Raises:
       CheckpointError: no checkpoint is found, or it is damaged.
