@@ -193,6 +193,7 @@ void Draw(ffi::ThreadPool& pool, const Drawing<Cell, Factor>& drawing, int64_t c
       new Factor[2 * drawing.batch * Depth<Factor>(drawing.hidden)]);
   InParallel(pool, drawing.batch, [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
+    const Tiles tiles;
     std::vector<float> room(3 * drawing.symbols);
     for (int64_t step = 0; step < count; ++step) {
       drawing.DrawStep(step, begin, end, next.get(), factors.get(), room.data());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "parallel.h"
+#include "tiles.h"
 #include "vector.h"
 
 namespace charjax {
@@ -53,15 +54,39 @@ inline void Multiply(int64_t count, const Factor* x, int64_t stride,
   }
 }
 
+// How many rows of x the sums of kVectors columns are computed for at once.
+template <int kVectors, typename Factor>
+constexpr int kRowsAtOnce = kSums / kVectors;
+
+#ifdef CHARJAX_HAS_TILES
+template <int kVectors>
+constexpr int kRowsAtOnce<kVectors, Pair> = 2 * kTileRows;
+
+template <int kVectors>
+inline void Multiply(int64_t count, const Pair* x, int64_t stride, const Pair* panel,
+                     int64_t depth, Vec* sums) {
+  if (MayUseTiles()) {
+    return MultiplyInTiles<kVectors>(count, x, stride, panel, depth, sums);
+  }
+  constexpr int kMost = kSums / kVectors;
+  ForBlocks(0, count, kMost, [&](int64_t row, int64_t rows) {
+    Multiply<kVectors, kMost>(rows, x + row * stride, stride, panel, depth,
+                              sums + row * kVectors);
+  });
+}
+#endif
+
 // Packs at most kWidth columns of a matrix, whose rows are `stride` apart, into one of
 // the vectors of a panel; the next row's is `step` further.
 template <typename Factor>
 void PackVector(const float* w, int64_t stride, int64_t depth, int64_t count,
                 Factor* to, int64_t step) {
-  for (int64_t k = 0; k < depth; k += kNumbers<Factor>, to += step) {
-    const float *upper = w + k * stride, *lower = upper + stride;
-    *reinterpret_cast<Vec*>(to) = ColumnFactors<Factor>(
-        Load(upper, count), k + 1 < depth ? Load(lower, count) : Vec{});
+  const auto row = [&](int64_t k) {
+    return k < depth ? Load(w + k * stride, count) : Vec{};
+  };
+  for (int64_t i = 0; i < Depth<Factor>(depth); ++i, to += step) {
+    const int64_t k = i * kNumbers<Factor>;
+    *reinterpret_cast<Vec*>(to) = ColumnFactors<Factor>(row(k), row(k + 1));
   }
 }
 
@@ -95,7 +120,7 @@ inline void ForVectors(int64_t rows, int64_t first, int64_t end, const F& f) {
 // kTogether gates of kSpan vectors of units. Without gates it is a matrix of one gate.
 template <typename Factor, int kGates, int kTogether, int kSpan>
 struct Panels {
-  static constexpr int kVectors = kTogether * kSpan, kRows = kSums / kVectors;
+  static constexpr int kVectors = kTogether * kSpan, kRows = kRowsAtOnce<kVectors, Factor>;
   static constexpr int kUnits = kSpan * kWidth;
 
   // How many factors it takes.
@@ -197,7 +222,7 @@ inline void ColumnsToRows(const float* a, int64_t stride, int64_t numbers,
 // to = x @ panel, or += where the sum goes on; `count` rows, `columns` columns or more.
 inline void MultiplyTile(int64_t count, const Pair* x, int64_t depth, const Pair* panel,
                          float* to, int64_t stride, int64_t columns, bool goes_on) {
-  Vec sums[kSums] = {};
+  Vec sums[2 * kRowsAtOnce<2, Pair>] = {};
   for (int64_t i = 0; !goes_on && i < 2 * count; ++i) {
     Prefetch(to + i / 2 * stride + i % 2 * kWidth);
   }
@@ -220,8 +245,11 @@ inline void Product(ffi::ThreadPool& pool, Matrix a, Matrix b, float* c, int64_t
   constexpr int64_t kDepth = 512, kChunk = 96;  // such a piece of a fits the L2 cache
   Columns::Pack(pool, b.at, K, N, packed, b.transposed);
   InParallel(pool, M, [&](int64_t begin, int64_t end) {
+    const Tiles tiles;
     std::vector<Pair> rows(kChunk * kDepth);
-    ForBlocks(0, Depth<Pair>(K), kDepth, [&](int64_t first, int64_t depth) {
+    constexpr int64_t kStep = kAtOnce<Pair>;
+    ForBlocks(0, Depth<Pair>(K) / kStep, kDepth / kStep, [&](int64_t i, int64_t steps) {
+      const int64_t first = kStep * i, depth = kStep * steps;
       const int64_t k = 2 * first, numbers = std::min(2 * depth, K - k);
       for (int64_t m = begin; m < end; m += kChunk) {
         const int64_t count = std::min(kChunk, end - m);

@@ -78,4 +78,10 @@ def _product(
 def packed_size(depth: int, columns: int, precision: str) -> int:
     """Returns how many float32 have room for packed weights of this many rows."""
     most = columns + 47  # panels are at most three of the widest vectors
-    return most * (-(-depth // 2) if precision == "bfloat16" else depth)
+    return most * row_size(depth, precision)
+
+
+def row_size(depth: int, precision: str) -> int:
+    """Returns how many float32 have room for a row of this many numbers."""
+    # Matrix units take 32 of bfloat16 at once.
+    return -(-depth // 32) * 16 if precision == "bfloat16" else depth

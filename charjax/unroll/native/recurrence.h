@@ -162,6 +162,7 @@ void Forward(ffi::ThreadPool& pool, const ForwardLayer<Cell>& layer, Factor* scr
   Factor* rounded = scratch + Weights::Size(H, H);
   InParallel(pool, layer.batch, [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
+    const Tiles tiles;
     for (int64_t t = 0; t < layer.steps; ++t) {
       const float* last_h = layer.Before(layer.h_TxBxH, layer.first_h_BxH, t);
       const Factor* x = RowFactors(last_h, H, begin, end, rounded);
@@ -198,6 +199,7 @@ void Backward(ffi::ThreadPool& pool, const BackwardLayer<Cell>& layer,
   Factor* rounded = scratch + Weights::Size(columns, H);
   InParallel(pool, layer.batch, [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
+    const Tiles tiles;
     for (int64_t t = layer.steps - 1; t >= -1; --t) {
       const bool has_after = t < layer.steps - 1;
       const Factor* x = nullptr;

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from charjax.cells.base import Carry, CellParams, DenseParams
 from charjax.cells.gru import GRUParams
 from charjax.cells.lstm import LSTMCarry
-from charjax.unroll.native.product import packed_size
+from charjax.unroll.native.product import packed_size, row_size
 from charjax.unroll.native.product import weight_gradient as rounded_weight_gradient
 from charjax.unroll.precision import weight_gradient
 
@@ -94,7 +94,7 @@ def unroll(
 
 def _forward(kind: Kind, params: CellParams, carry: Carry, z_TxBxGH: jax.Array) -> Any:
     c_BxH, h_BxH = kind.states(carry)
-    T, B, H = len(z_TxBxGH), *h_BxH.shape
+    T, B, H, precision = len(z_TxBxGH), *h_BxH.shape, kind.precision
     aliases = {}
     if kind.num_saved in (0, kind.gates):
         # What is saved takes the place of z, or else the outputs do.
@@ -104,7 +104,7 @@ def _forward(kind: Kind, params: CellParams, carry: Carry, z_TxBxGH: jax.Array) 
         (T, B, kind.num_saved * H),
         (T, *c_BxH.shape),
         (T, B, H),
-        (kind.gates * packed_size(H, H, kind.precision) + B * H,),
+        (kind.gates * packed_size(H, H, precision) + B * row_size(H, precision),),
         vmap_method="sequential",
         input_output_aliases=aliases,
     )
@@ -121,6 +121,7 @@ def _backward(kind: Kind, saved: Any, cotangents: Any) -> Any:
     dcarry, dh_TxBxH = cotangents
     (c_BxH, h_BxH), (dc_BxH, dh_BxH) = kind.states(carry), kind.states(dcarry)
     T, B, H = h_TxBxH.shape
+    columns, precision = kind.gates * H, kind.precision
     # The derivatives with respect to z and to the recurrent product differ where a gate
     # is in between. They take the place of what is saved, or else of that of h.
     dz_shape = T, B, kind.gates * H
@@ -134,7 +135,7 @@ def _backward(kind: Kind, saved: Any, cotangents: Any) -> Any:
         dy_shape,
         c_BxH.shape,
         h_BxH.shape,
-        (packed_size(kind.gates * H, H, kind.precision) + B * kind.gates * H,),
+        (packed_size(columns, H, precision) + B * row_size(columns, precision),),
         vmap_method="sequential",
         input_output_aliases=aliases,
     )

@@ -87,16 +87,26 @@ inline Vec Exp(Vec x) {
 // the size of a float, so a vector of either is a Vec, and all layouts are the same.
 template <typename Factor>
 constexpr int kNumbers = 1;
+// How many factors of a sum are multiplied at once.
+template <typename Factor>
+constexpr int kAtOnce = 1;
 
 inline Vec AddProducts(Vec sums, float x, Vec weights) { return sums + x * weights; }
 
 #if defined(__AVX512BF16__)
 #define CHARJAX_HAS_BFLOAT16 1
+#if defined(__linux__) && defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#define CHARJAX_HAS_TILES 1  // see tiles.h
+#endif
 struct Pair {
   uint32_t bits;  // the first number is the lower half
 };
 template <>
 inline constexpr int kNumbers<Pair> = 2;
+#ifdef CHARJAX_HAS_TILES
+template <>
+inline constexpr int kAtOnce<Pair> = kWidth;
+#endif
 
 inline Vec AddProducts(Vec sums, Pair x, Vec weights) {
   return (Vec)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(x.bits),
@@ -121,10 +131,12 @@ inline Vec ColumnFactors<Pair>(Vec upper, Vec lower) {
 }
 #endif
 
-// How many factors hold a sum's `depth` numbers; the last may be filled up with a zero.
+// How many factors hold a sum's `depth` numbers. Zeros fill up the last, and with tiles
+// the last 16.
 template <typename Factor>
 constexpr int64_t Depth(int64_t depth) {
-  return (depth + kNumbers<Factor> - 1) / kNumbers<Factor>;
+  constexpr int64_t kNumbersAtOnce = kNumbers<Factor> * kAtOnce<Factor>;
+  return (depth + kNumbersAtOnce - 1) / kNumbersAtOnce * kAtOnce<Factor>;
 }
 
 // Writes a row of numbers as factors.
@@ -134,15 +146,20 @@ inline void ToFactors(const float* from, int64_t count, float* to) {
 
 #ifdef CHARJAX_HAS_BFLOAT16
 inline void ToFactors(const float* from, int64_t count, Pair* to) {
+  Pair* const end = to + Depth<Pair>(count);
   int64_t i = 0;
   for (; i + kWidth <= count; i += kWidth, to += kWidth / 2) {
     const __m256i rounded = (__m256i)_mm512_cvtneps_pbh((__m512)Load(from + i));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded);
   }
-  if (i == count) return;
-  const __m256i rounded =
-      (__m256i)_mm512_cvtneps_pbh((__m512)Load(from + i, count - i));
-  std::memcpy(to, &rounded, Depth<Pair>(count - i) * sizeof(Pair));
+  if (i < count) {
+    const __m256i rounded =
+        (__m256i)_mm512_cvtneps_pbh((__m512)Load(from + i, count - i));
+    const int64_t pairs = (count - i + 1) / 2;
+    std::memcpy(to, &rounded, pairs * sizeof(Pair));
+    to += pairs;
+  }
+  if (to < end) std::memset(to, 0, (end - to) * sizeof(Pair));
 }
 #endif
 
