@@ -43,6 +43,19 @@ inline void Store(float* to, Vec value, int64_t count) {
 // Asks for the cache line of a number that will be read or written soon.
 inline void Prefetch(const float* at) { __builtin_prefetch(at, 1); }
 
+// a / b for a b that is neither tiny nor huge, within a rounding: a division takes longer
+// than all the rest of a tanh.
+__attribute__((always_inline)) inline Vec Divide(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  Vec reciprocal = (Vec)_mm512_rcp14_ps((__m512)b);
+  reciprocal += reciprocal * (1 - b * reciprocal);
+  const Vec quotient = a * reciprocal;
+  return quotient + reciprocal * (a - b * quotient);
+#else
+  return a / b;
+#endif
+}
+
 // The rational approximation of tanh that Eigen and XLA use, within 4e-7 of it.
 __attribute__((always_inline)) inline Vec Tanh(Vec x) {
   const Vec limit = Vec{} + 7.90531110763549805f;
@@ -58,7 +71,7 @@ __attribute__((always_inline)) inline Vec Tanh(Vec x) {
   Vec q = y * 1.19825839466702e-06f + 1.18534705686654e-04f;
   q = q * y + 2.26843463243900e-03f;
   q = q * y + 4.89352518554385e-03f;
-  return x * p / q;
+  return Divide(x * p, q);
 }
 
 __attribute__((always_inline)) inline Vec Sigmoid(Vec x) { return 0.5f * Tanh(0.5f * x) + 0.5f; }
