@@ -138,7 +138,7 @@ def test_products_in_bfloat16_are_rounded_as_by_the_scan(cell, T, B, H, precisio
 def test_a_text_has_the_same_bits_among_any_number_of_others(cell, precision):
     """So also for any number of cores, each of which takes a share of the texts."""
     run = jax.jit(lambda x: results(by_kernel(cell, precision), x))
-    all_texts = given(cell, 4, 30, 20)
+    all_texts = given(cell, 4, 40, 20)
 
     def first_two(B):
         batch = jax.tree.map(lambda x: x[..., :B, :], all_texts._replace(params=None))
@@ -147,7 +147,7 @@ def test_a_text_has_the_same_bits_among_any_number_of_others(cell, precision):
 
     alone = first_two(2)
     assert len(alone) > 3
-    for B in (3, 5, 7, 13, 30):
+    for B in (3, 5, 7, 13, 40):
         for x, y in zip(first_two(B), alone, strict=True):
             np.testing.assert_array_equal(x, y)
 

@@ -13,7 +13,8 @@ rounding.
     cells.h        the pointwise part of each cell
     recurrence.h   a layer over time, forward and backward
     draw.h         drawing text
-    product.h      packed weights, tiles of sums, products of matrices
+    product.h      packed weights, sums in registers, products of matrices
+    tiles.h        such sums in a CPU's matrix unit, for bfloat16
     parallel.h     shares of the rows for each thread
     vector.h       the machine's vectors, float32 or pairs of bfloat16
 """

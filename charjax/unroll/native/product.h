@@ -120,7 +120,8 @@ inline void ForVectors(int64_t rows, int64_t first, int64_t end, const F& f) {
 // kTogether gates of kSpan vectors of units. Without gates it is a matrix of one gate.
 template <typename Factor, int kGates, int kTogether, int kSpan>
 struct Panels {
-  static constexpr int kVectors = kTogether * kSpan, kRows = kRowsAtOnce<kVectors, Factor>;
+  static constexpr int kVectors = kTogether * kSpan;
+  static constexpr int kRows = kRowsAtOnce<kVectors, Factor>;
   static constexpr int kUnits = kSpan * kWidth;
 
   // How many factors it takes.

@@ -23,9 +23,9 @@ constexpr int kTileRows = 16;
 // Says that instructions which the compiler does not look into read what is there.
 inline void IsRead(const void* at) { __asm__ volatile("" : : "r"(at) : "memory"); }
 
-// Asks the kernel once for the registers of tiles, which it may refuse.
+// Asks the system once for the registers of tiles, which it may refuse.
 inline bool MayUseTiles() {
-  constexpr int kRequest = 0x1023, kTileData = 18;  // of arch_prctl
+  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   static const bool may = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
   return may;
 }
