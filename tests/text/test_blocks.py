@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charjax.errors import TextError
-from charjax.text import blocks, open_corpus, split_corpus
+from charjax.text import blocks, open_corpus, reading, split_corpus
 from charjax.text.blocks import Ids
 from tests.text.corpora import STORY, write_text
 
@@ -43,7 +43,8 @@ def test_slices_are_those_of_an_array(text, bounds):
             assert len(ids) == len(text)
 
 
-def test_the_header_has_the_checksum_of_each_block(folder):
+def test_the_header_has_the_checksum_of_each_block(folder, monkeypatch):
+    monkeypatch.setattr(reading, "PIECE_BYTES", 7)
     open_corpus(folder)
     raw = (folder / "input.utf-8.ids").read_bytes()
     assert len(raw) % BLOCK
