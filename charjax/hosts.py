@@ -145,6 +145,17 @@ def leader_first(work: Callable[[], _T]) -> _T:
     return done[0] if done else work()
 
 
+def mean(value: float) -> float:
+    """Returns the mean of a number that each process has."""
+    if count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    # As bytes, for JAX would make it a float32.
+    raw = np.frombuffer(np.float64(value).tobytes(), np.uint8)
+    return float(np.mean(multihost_utils.process_allgather(raw).view(np.float64)))
+
+
 def _described(error: Exception) -> dict[str, str]:
     return {"error": type(error).__name__, "text": str(error)[:1000]}
 

@@ -21,7 +21,8 @@ from charjax.cli.arguments import parse
 from charjax.errors import ConfigError
 from tests.training.runs import untimed
 
-TEXT = "the quick brown fox jumps. " * 40
+# Lanes of the second process take more bytes a character than those of the first.
+TEXT = "the quick brown fox jumps. " * 20 + "the quick bröwn föx jumps. " * 20
 
 # Each of two processes trains a run to its end, another that a signal to the second
 # process stops, and goes on with that.
@@ -78,7 +79,7 @@ def free_port():
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "input.txt").write_text(TEXT)
+    (tmp_path / "input.txt").write_text(TEXT, "utf-8")
     return tmp_path
 
 
@@ -103,9 +104,9 @@ def test_two_processes_train_as_one_and_stop_together(folder):
     whole = lines_of(folder / "whole")
     assert untimed(whole) == untimed(lines_of(folder / "stopped"))
     alone = charjax.train(make_config(folder, "alone"), sinks=())
-    for key in ("loss", "step", "kind"):
+    for key in ("loss", "bits_per_byte", "step", "kind"):
         values = [[r[key] for r in run] for run in (whole, alone.history)]
-        if key == "loss":
+        if key in ("loss", "bits_per_byte"):
             np.testing.assert_allclose(*values, rtol=1e-5)
         else:
             assert values[0] == values[1]

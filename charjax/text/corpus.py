@@ -1,7 +1,8 @@
-"""The corpus: a text as a memory-mapped array of ids, encoded once and then cached.
+"""The corpus: a text as ids in a file, encoded once and then cached.
 
-It is encoded again when the text has changed or a cache file is missing or damaged. The
-text is read twice in pieces of bounded size, once for the vocabulary and once for the
+It is encoded again when the text has changed, or a cache file is missing, of the wrong
+size or has a damaged header; damage among the ids is found as they are read. The text
+is read twice in pieces of bounded size, once for the vocabulary and once for the
 ids, so memory does not grow with the text.
 """
 
@@ -18,6 +19,7 @@ from charjax.storage.cache import CacheError, private_folder, require_private
 from charjax.storage.files import sweep
 from charjax.storage.locks import locked
 from charjax.text import encoded
+from charjax.text.blocks import Ids
 from charjax.text.encoded import Header
 from charjax.text.form import Form
 from charjax.text.reading import Part, Text, open_text
@@ -32,7 +34,7 @@ class Corpus:
     """An encoded text.
 
     Attributes:
-      ids: one id for each character, a read-only memory map.
+      ids: one id for each character, read from the file as slices are asked for.
       vocab: the sorted vocabulary of the text.
       path: the text file, folder or pattern.
       sha256: the checksum of the text's bytes; of several files that of what
@@ -41,7 +43,7 @@ class Corpus:
       form: how they were read.
     """
 
-    ids: np.ndarray
+    ids: np.ndarray | Ids
     vocab: Vocab
     path: Path
     sha256: str
@@ -83,7 +85,7 @@ def open_corpus(
     ...     text = Path(folder, "fruit.txt")
     ...     _ = text.write_text("banana")
     ...     corpus = open_corpus(text)
-    ...     corpus.ids.tolist(), corpus.vocab.symbols
+    ...     corpus.ids[:].tolist(), corpus.vocab.symbols
     ([1, 0, 2, 0, 2, 0], 'abn')
     """
     if encoding not in ("utf-8", "bytes"):
@@ -108,7 +110,7 @@ def _load(text: Text, say: Say) -> Corpus | None:
             if folder != text.folder:
                 require_private(folder.resolve())
             if encoded.is_of_text(header, header_path, text):
-                ids = encoded.map_ids(ids_path, header)
+                ids = encoded.open_ids(ids_path, header)
                 return _corpus(folder, text, header, ids, say)
             say(f"{shown(text.path)} has changed since it was encoded")
         except FileNotFoundError:
@@ -167,9 +169,7 @@ def _folders(text: Text) -> Iterator[Path]:
         yield encoded.user_folder(text)
 
 
-def _corpus(
-    folder: Path, text: Text, header: Header, ids: np.ndarray, say: Say
-) -> Corpus:
+def _corpus(folder: Path, text: Text, header: Header, ids: Ids, say: Say) -> Corpus:
     if folder != (beside := text.folder):
         say(
             f"{shown(beside)} cannot be written to; its text is encoded in "

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from charjax.errors import TextError
+from charjax.text.blocks import Ids
 from charjax.text.vocab import Vocab
 
 _PIECE = 1 << 20
@@ -67,7 +68,9 @@ def with_beginning(ids: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.append(end[-1:].astype(ids.dtype), ids), begins
 
 
-def ends_in(ids: np.ndarray, end: np.ndarray, start: int, stop: int) -> np.ndarray:
+def ends_in(
+    ids: np.ndarray | Ids, end: np.ndarray, start: int, stop: int
+) -> np.ndarray:
     r"""Returns for each character of a window whether a document ends with it.
 
     Args:
@@ -95,7 +98,7 @@ def ends_in(ids: np.ndarray, end: np.ndarray, start: int, stop: int) -> np.ndarr
     return found[start - first : stop - first]
 
 
-def bounds_of(ids: np.ndarray, end: np.ndarray) -> np.ndarray:
+def bounds_of(ids: np.ndarray | Ids, end: np.ndarray) -> np.ndarray:
     """Returns where each document begins, and where the last one ends.
 
     >>> bounds_of(np.array([1, 0, 2, 2, 0, 3]), np.array([0])).tolist()
@@ -110,7 +113,11 @@ def bounds_of(ids: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def shuffled(
-    ids: np.ndarray, end: np.ndarray, seed: int, train_frac: float, val_frac: float
+    ids: np.ndarray | Ids,
+    end: np.ndarray,
+    seed: int,
+    train_frac: float,
+    val_frac: float,
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Returns a text's documents in a random order, and the lengths of its splits.
 
@@ -142,7 +149,7 @@ def shuffled(
 
 
 def _pieces(
-    ids: np.ndarray, bounds: np.ndarray, order: np.ndarray
+    ids: np.ndarray | Ids, bounds: np.ndarray, order: np.ndarray
 ) -> Iterator[np.ndarray]:
     for document in order:
         first, last = int(bounds[document]), int(bounds[document + 1])

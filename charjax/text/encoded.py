@@ -3,12 +3,13 @@
 For each text and encoding there are, beside the text or among the user's caches,
 
     input.utf-8.ids     the ids, raw little-endian, of the narrowest unsigned type
-    input.utf-8.json    the vocabulary, and the checksums of the text and the ids
+    input.utf-8.json    the vocabulary, and the checksums of the text and of the ids
 
 for the text `input.txt`, `my_text.txt-utf-8.ids` and `.json` for `my_text.txt`, and
 `.charjax-utf-8.ids` and `.json` in a folder for all of its files. A text that is not
 read as it is (see `Form`) has more in its name. The JSON has a checksum of its own.
-Nothing is forced to disk: a power cut may damage the files, and the checksums show it.
+Nothing is forced to disk: a power cut may damage the files, and the checksums show it,
+those of the ids as they are read (see `charjax.text.blocks`).
 """
 
 import contextlib
@@ -16,7 +17,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,14 @@ import numpy as np
 from charjax.errors import TextError
 from charjax.storage.cache import cache_folder
 from charjax.storage.files import kind_of, replacing
+from charjax.text.blocks import Checksums, Ids, num_blocks
 from charjax.text.datasets import TEXT_NAME
 from charjax.text.form import Form
-from charjax.text.reading import PIECE_BYTES, Part, Stamp, Text, is_settled
+from charjax.text.reading import Part, Stamp, Text, is_settled
 from charjax.text.vocab import Vocab
 from charjax.units import shown
 
-_FORMAT = 1
+_FORMAT = 2
 _MAX_HEADER_BYTES = 1 << 25  # twice what a vocabulary of every code point takes
 _MAX_NAME_BYTES = 150  # with what is added a name must have at most 255
 
@@ -87,7 +88,7 @@ class Header:
         change under the same stamp.
       parts: its files; none where it is a single one.
       count: the number of ids.
-      crc32: the checksum of their bytes.
+      crc32s: the checksum of each block of their bytes.
     """
 
     vocab: Vocab
@@ -96,12 +97,17 @@ class Header:
     text_stamp: Stamp | None
     parts: tuple[Part, ...]
     count: int
-    crc32: int
+    crc32s: tuple[int, ...]
 
     @property
     def ids_dtype(self) -> np.dtype[Any]:
         """The type of the ids in the file."""
         return self.vocab.dtype.newbyteorder("<")
+
+    @property
+    def ids_size(self) -> int:
+        """The bytes of the ids."""
+        return self.count * self.ids_dtype.itemsize
 
     def to_bytes(self) -> bytes:
         """Returns the content of the JSON file, with its checksum."""
@@ -110,7 +116,7 @@ class Header:
             "vocab": self.vocab.to_json(),
             "text": {"sha256": self.text_sha256, "stamp": self.text_stamp},
             **self._more(),
-            "ids": {"count": self.count, "crc32": self.crc32},
+            "ids": {"count": self.count, "crc32": self.crc32s},
         }
         check = hashlib.sha256(json.dumps(body).encode()).hexdigest()
         return json.dumps({**body, "check": check}).encode()
@@ -130,17 +136,19 @@ class Header:
             case {
                 "vocab": dict(vocab),
                 "text": {"sha256": str(sha256), "stamp": list() | None as stamp},
-                "ids": {"count": int(count), "crc32": int(crc32)},
+                "ids": {"count": int(count), "crc32": list(crc32s)},
             }:
                 vocab = Vocab.from_json(vocab)
                 form = Form(**plain.get("form", {"encoding": vocab.encoding}))
                 parts = tuple(Part(*part) for part in plain.get("files", ()))
-                header = cls(vocab, form, sha256, stamp, parts, count, crc32)
+                header = cls(vocab, form, sha256, stamp, parts, count, tuple(crc32s))
             case _:
                 raise ValueError("fields are missing or of the wrong type")
         # Written again it must give the same bytes, so every byte is checked.
         if header.to_bytes() != raw:
             raise ValueError("its checksum differs")
+        if len(crc32s) != num_blocks(header.ids_size):
+            raise ValueError("it has too few checksums or too many")
         return header
 
 
@@ -150,11 +158,13 @@ def read_header(path: Path, form: Form) -> Header:
     Raises:
       FileNotFoundError: there is none.
       OSError: it cannot be read.
-      ValueError: it is damaged.
+      ValueError: it is damaged, or of another format.
     """
     _refuse_pipe(path)
     with open(path, "rb") as file:
         raw = file.read(_MAX_HEADER_BYTES)
+    if raw.startswith(b'{"format": 1,'):
+        raise ValueError(f"{shown(path)} is of an older charjax")
     try:
         header = Header.from_bytes(raw)
         if header.form != form or header.vocab.encoding != form.encoding:
@@ -178,32 +188,24 @@ def is_of_text(header: Header, path: Path, text: Text) -> bool:
     return True
 
 
-def map_ids(path: Path, header: Header) -> np.ndarray:
-    """Returns the ids of a cache as a read-only memory map.
-
-    For the checksum they are read, not mapped: mapped pages would count as memory.
+def open_ids(path: Path, header: Header) -> Ids:
+    """Returns the ids of a cache, to be read and checked later.
 
     Raises:
-      OSError: they cannot be read.
-      ValueError: they are damaged.
+      OSError: they cannot be opened.
+      ValueError: there are too few or too many.
     """
-    dtype = header.ids_dtype
-    expected = header.count * dtype.itemsize
     _refuse_pipe(path)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size != expected:
-            raise ValueError(
-                f"{shown(path)} is damaged ({size:,} bytes, not {expected:,})"
-            )
-        crc32, largest = 0, 0
-        buffer = memoryview(bytearray(PIECE_BYTES))
-        while length := file.readinto(buffer):
-            crc32 = zlib.crc32(buffer[:length], crc32)
-            largest = max(largest, np.frombuffer(buffer[:length], dtype).max())
-        if crc32 != header.crc32 or largest >= len(header.vocab):
-            raise ValueError(f"{shown(path)} is damaged (its checksum differs)")
-        return np.memmap(file, dtype, "r", shape=(header.count,))
+    if (size := path.stat().st_size) != header.ids_size:
+        raise ValueError(
+            f"{shown(path)} is damaged ({size:,} bytes, not {header.ids_size:,})"
+        )
+    return _ids(path, header)
+
+
+def _ids(path: Path, header: Header, descriptor: int | None = None) -> Ids:
+    size = len(header.vocab)
+    return Ids(path, header.ids_dtype, header.count, size, header.crc32s, descriptor)
 
 
 def _refuse_pipe(path: Path) -> None:
@@ -211,7 +213,7 @@ def _refuse_pipe(path: Path) -> None:
         raise ValueError(f"{shown(path)} must be a file; got a {kind}")
 
 
-def write(paths: CacheFiles, text: Text, vocab: Vocab) -> tuple[Header, np.ndarray]:
+def write(paths: CacheFiles, text: Text, vocab: Vocab) -> tuple[Header, Ids]:
     """Encodes a text into a cache, and returns its header and ids.
 
     The header is written last, for it makes the cache valid.
@@ -228,7 +230,7 @@ def write(paths: CacheFiles, text: Text, vocab: Vocab) -> tuple[Header, np.ndarr
     with replacing(paths.ids) as ids_file:
         header = _write_ids(ids_file, text, vocab)
         ids_file.flush()
-        ids = np.memmap(ids_file, header.ids_dtype, "r", shape=(header.count,))
+        ids = _ids(paths.ids, header, os.dup(ids_file.fileno()))
     raw = header.to_bytes()
     if len(raw) > _MAX_HEADER_BYTES:
         raise TextError(
@@ -247,17 +249,17 @@ def _write_ids(file: BinaryIO, text: Text, vocab: Vocab) -> Header:
     work runs without the interpreter's lock.
     """
     digests = [hashlib.sha256() for _ in text.names]
-    count, crc32 = 0, 0
+    count, checksums = 0, Checksums()
     dtype = vocab.dtype.newbyteorder("<")
 
     def encode(symbols: str | bytes) -> None:
-        nonlocal count, crc32
+        nonlocal count
         try:
             ids = vocab.encode(symbols).astype(dtype, copy=False)
         except TextError:  # a symbol that is newer than the vocabulary
             raise text.changed() from None
         count += len(ids)
-        crc32 = zlib.crc32(ids.data, crc32)
+        checksums.update(ids.view(np.uint8).data)
         file.write(ids.data)
 
     with ThreadPoolExecutor(1) as thread:
@@ -283,5 +285,5 @@ def _write_ids(file: BinaryIO, text: Text, vocab: Vocab) -> Header:
         text_stamp=stamp if is_settled(stamp) else None,
         parts=() if text.is_single else parts,
         count=count,
-        crc32=crc32,
+        crc32s=tuple(checksums.of_blocks),
     )

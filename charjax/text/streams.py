@@ -14,13 +14,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from charjax.errors import TextError
+from charjax.text.blocks import Ids
 from charjax.text.documents import ends_in
 from charjax.text.vocab import Vocab
 
 Split = Literal["lanes", "contiguous"]
 
 SMALL = 50  # a text with fewer chunks is small for its batch shape
-_COUNTED = 1 << 20  # characters counted at a time
+_COUNTED = 1 << 24  # characters whose bytes are counted
+_PLACES = 64  # where they are, at least
 _ROUNDING = 1e-6  # far more than the float error of a share, far less than a chunk
 
 
@@ -39,7 +41,7 @@ class Lanes:
       end: the corpus's ids of what ends a document; None without documents.
     """
 
-    ids: np.ndarray
+    ids: np.ndarray | Ids
     starts: tuple[int, ...]
     num_chunks: int
     batch_size: int
@@ -125,7 +127,7 @@ class Streams(NamedTuple):
 
 
 def split_corpus(
-    ids: np.ndarray,
+    ids: np.ndarray | Ids,
     *,
     batch_size: int,
     seq_length: int,
@@ -200,6 +202,8 @@ def small_text_warning(streams: Streams) -> str | None:
 def bytes_per_character(lanes: Lanes, vocab: Vocab) -> float:
     """Returns the mean length of a split's characters in UTF-8.
 
+    In a split of more than 16 million it is that of so many, spread evenly over it.
+
     Args:
       lanes: the split, which has a chunk.
       vocab: what its ids mean.
@@ -213,11 +217,12 @@ def bytes_per_character(lanes: Lanes, vocab: Vocab) -> float:
     if size_V.max() == 1:
         return 1.0
     counts_V = np.zeros(len(vocab), np.int64)
-    length = max(1, _COUNTED // lanes.batch_size)
+    places = max(1, _PLACES // lanes.batch_size)
+    length = max(1, _COUNTED // (places * lanes.batch_size))
     end = lanes.num_chunks * lanes.seq_length
-    for first in range(0, end, length):
-        ids = lanes.window(first, min(length, end - first)).ravel()
-        counts_V += np.bincount(ids, minlength=len(vocab))
+    for first in range(0, end, max(length, math.ceil(end / places))):
+        for ids_L in lanes.window(first, min(length, end - first)):
+            counts_V += np.bincount(ids_L, minlength=len(vocab))
     return float(counts_V @ size_V / counts_V.sum())
 
 
@@ -258,7 +263,9 @@ def _plan_contiguous(
     return parts
 
 
-def _lay_out(ids: np.ndarray, part: _Part, batch_size: int, seq_length: int) -> Lanes:
+def _lay_out(
+    ids: np.ndarray | Ids, part: _Part, batch_size: int, seq_length: int
+) -> Lanes:
     starts = tuple(part.first + lane * part.stride for lane in range(batch_size))
     return Lanes(ids, starts, part.num_chunks, batch_size, seq_length)
 

@@ -13,13 +13,14 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from charjax import checkpoint, devices, model, parallel
+from charjax import checkpoint, devices, hosts, model, parallel
 from charjax.checkpoint import Verified
 from charjax.config import Config
 from charjax.errors import TextError
 from charjax.model import Params
 from charjax.text import (
     Corpus,
+    Lanes,
     Streams,
     documents,
     find,
@@ -356,11 +357,17 @@ def make_plan(
             train_step, seq_length=data.seq_length, max_count=max_count
         ),
         bytes_per_character={
-            name: bytes_per_character(lanes, params.vocab)
+            name: _bytes_per_character(lanes, params.vocab, mesh)
             for name, lanes in zip(streams._fields, streams, strict=True)
             if lanes.num_chunks
         },
     )
+
+
+def _bytes_per_character(lanes: Lanes, vocab: Vocab, mesh: Mesh | None) -> float:
+    """Returns it of all lanes, of which each process reads its own, as many."""
+    here = lanes.part(parallel.lanes_here(lanes.batch_size, mesh))
+    return hosts.mean(bytes_per_character(here, vocab))
 
 
 def first_state(plan: Plan, params: Params) -> TrainState:

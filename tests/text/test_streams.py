@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charjax.errors import TextError
-from charjax.text import small_text_warning, split_corpus
+from charjax.text import Vocab, small_text_warning, split_corpus, streams
 
 TINYSHAKESPEARE = 1_115_394
 
@@ -228,3 +228,29 @@ def test_few_chunks_make_a_warning_with_the_numbers():
     few = split_numbers(49 * 6 + 1, 2, 3, 0.8, 0.1)
     assert "Only 49 chunks (39 train, 4 val, 6 test)" in str(small_text_warning(few))
     assert small_text_warning(split_numbers(50 * 6 + 1, 2, 3, 0.8, 0.1)) is None
+
+
+@given(st.integers(20, 400), st.integers(1, 5), st.integers(1, 4), st.integers(4, 900))
+def test_the_bytes_of_characters_are_counted_in_no_more_than_asked(length, b, t, most):
+    text = "".join(chr(97 + i % 5 if i % 3 else 0x3B1 + i % 7) for i in range(length))
+    vocab, read = Vocab.of(text), []
+
+    class Noted(streams.Lanes):
+        def window(self, start, length):
+            read.append(super().window(start, length))
+            return read[-1]
+
+    width = (length // b - 1) // t * t
+    assume(width)
+    starts = tuple(range(0, b * (length // b), length // b))
+    lanes = Noted(vocab.encode(text), starts, width // t, b, t)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "_COUNTED", most)
+        patch.setattr(streams, "_PLACES", 4)
+        size = streams.bytes_per_character(lanes, vocab)
+    ids = np.concatenate([part.ravel() for part in read])
+    assert size == pytest.approx(len(str(vocab.decode(ids)).encode()) / len(ids))
+    assert len(ids) <= max(most, 4 * b)
+    if most >= b * width + 4 * b:  # all of them
+        whole = "".join(text[start : start + width] for start in starts)
+        assert size == pytest.approx(len(whole.encode()) / len(whole))
