@@ -55,9 +55,11 @@ def stacked(
     """Trains several configurations in one compiled step, and returns what they became.
 
     On a CPU the members take turns within the step, and each is, bit for bit, the run
-    that `charjax.train` makes of its configuration; on other devices they are computed
-    side by side, which is the same up to rounding. Nothing is written but the encoded
-    text.
+    that `charjax.train` makes of its configuration. It is so up to rounding on other
+    devices, where they are computed side by side, and where `model.label_smoothing`,
+    `model.temporal_penalty`, or `optimizer.b1` of a free schedule differ: in a run of
+    its own these are constants, which XLA multiplies by others beforehand. Nothing is
+    written but the encoded text, and `train.explosion_factor` stops none.
 
     Args:
       configs: of the members. They may differ in `NUMBERS` and `BEGINNINGS` of
