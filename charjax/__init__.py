@@ -151,6 +151,7 @@ _MODULES = (
     "plot",
     "predict",
     "report",
+    "sweep",
     "text",
     "training",
     "unroll",

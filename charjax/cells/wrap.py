@@ -120,7 +120,7 @@ def with_masks(
 
 
 def bernoulli(
-    key: Array, p: float, shape: tuple[int, ...], share: Share | None = None
+    key: Array, p: Any, shape: tuple[int, ...], share: Share | None = None
 ) -> Array:
     """Returns random booleans, time and texts first.
 
@@ -132,6 +132,7 @@ def bernoulli(
       shape: T, B and others.
       share: which texts of a batch the B are; None for all.
     """
+    p = jnp.asarray(p)  # which may be a number of a stack
     if share is None:
         return jax.random.bernoulli(key, p, shape)
     num_steps, num_texts, *others = shape

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from charjax.cli.output import say, warn
+from charjax.cli.sweep_table import Terminal
 from charjax.cli.train import config_of
 from charjax.config import Config
 from charjax.errors import CharjaxError, ConfigError
@@ -22,12 +23,13 @@ from charjax.text import title
 from charjax.training.folder import Record
 from charjax.training.signals import Stopped
 from charjax.training.sinks.records import Sink
+from charjax.training.sinks.screen import is_live
 
 _LOOK = 1.0  # seconds between looks at the runs
 
 
 def sweep(args: argparse.Namespace) -> int:
-    """Trains the runs of a sweep, or goes on with it, and prints them as they end."""
+    """Trains the runs of a sweep, or goes on with it, and shows how far they are."""
     config = config_of(args)
     if args.workers < 1:
         raise ConfigError(f"--workers must be at least 1; got {args.workers}. Try 1.")
@@ -44,11 +46,11 @@ def sweep(args: argparse.Namespace) -> int:
     claim(plan)
     say(
         f"{len(plan.trials)} runs in {plan.path}, compared at epochs "
-        f"{', '.join(f'{rung:g}' for rung in plan.rungs)}\n"
-        f"{'loss':>7}  {'epoch':>7}  run"
+        f"{', '.join(f'{rung:g}' for rung in plan.rungs)}"
     )
-    with _workers(args.workers) as workers:
-        _watch(plan, workers)
+    screen = Terminal() if is_live() else None
+    with screen or contextlib.nullcontext(), _workers(args.workers, screen) as workers:
+        _watch(plan, workers, screen.show if screen else _printer(plan))
     found = sorted(standings(plan), key=lambda run: run.loss)
     _print_table(plan, found)
     if any(worker.returncode for worker in workers):
@@ -90,13 +92,21 @@ def _warnings() -> Sink:
 
 
 @contextlib.contextmanager
-def _workers(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _workers(
+    count: int, screen: Terminal | None
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Yields worker processes; a signal that ends this one ends them once."""
     command = [sys.executable, "-m", "charjax", *sys.argv[1:], "--worker"]
+    log = screen and screen.log  # what they print would garble the table
     # In a session of their own they get a signal of the terminal from here alone: a
     # second one would stop them at once, without a save.
     workers = [
-        subprocess.Popen([*command, str(number)], start_new_session=True)
+        subprocess.Popen(
+            [*command, str(number)],
+            start_new_session=True,
+            stdout=log,
+            stderr=log if sys.stderr.isatty() else None,
+        )
         for number in range(count)
     ]
 
@@ -117,21 +127,33 @@ def _workers(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _watch(plan: Sweep, workers: list[subprocess.Popen[bytes]]) -> None:
-    """Prints a line for each run that comes to a rung, until the workers end."""
-    shown: dict[str, int] = {
-        run.trial.name: len(run.at_rungs) for run in standings(plan)
-    }
+def _watch(
+    plan: Sweep,
+    workers: list[subprocess.Popen[bytes]],
+    show: Callable[[list[Standing]], None],
+) -> None:
+    """Shows how far the runs have come, again and again until the workers end."""
     while True:
         is_over = all(worker.poll() is not None for worker in workers)
-        for run in standings(plan):
+        show(standings(plan))
+        if is_over:
+            return
+        time.sleep(_LOOK)
+
+
+def _printer(plan: Sweep) -> Callable[[list[Standing]], None]:
+    """Returns a function that prints a line for each run that has come to a rung."""
+    say(f"{'loss':>7}  {'epoch':>7}  run")
+    shown = {run.trial.name: len(run.at_rungs) for run in standings(plan)}
+
+    def show(found: list[Standing]) -> None:
+        for run in found:
             name, reached = run.trial.name, len(run.at_rungs)
             if shown[name] != reached:
                 shown[name] = reached
                 say(f"{run.loss:7.4f}  {run.epoch:7.2f}  {plan.path / name}")
-        if is_over:
-            return
-        time.sleep(_LOOK)
+
+    return show
 
 
 def _print_table(plan: Sweep, found: list[Standing]) -> None:

@@ -289,4 +289,4 @@ def _reads_vectors(params: Params, noise: Noise, num_ids: int) -> bool:
     """
     if params.embedding_VxE is None:
         return False
-    return noise.embedding_dropout > 0 or len(params.vocab) > num_ids
+    return bool(noise.embedding_dropout) or len(params.vocab) > num_ids

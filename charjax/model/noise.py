@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from charjax.cells.wrap import Share, bernoulli
 from charjax.errors import ConfigError, check_choice
-from charjax.fields import choices
+from charjax.fields import FIELDS
 from charjax.model.params import Params, readout_weights
 from charjax.model.spec import ModelSpec, cell_of
 from charjax.unroll.scan import recurrent_weights
@@ -58,12 +58,14 @@ class Noise:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            rate, name = getattr(self, field.name), field.name
-            if name == "dropout_mode":
-                check_choice(f"model.{name}", rate, choices(f"model.{name}"))
-            elif not (isinstance(rate, numbers.Real) and 0 <= float(rate) < 1):
+            rate, name = getattr(self, field.name), f"model.{field.name}"
+            rule = FIELDS[name].rule
+            assert rule is not None
+            if rule.choices:
+                check_choice(name, rate, rule.choices)
+            elif not (isinstance(rate, numbers.Real) and rule.accepts(rate)):
                 raise ConfigError(
-                    f"model.{name} must be in [0, 1); got {rate!r:.100}. Try 0.5."
+                    f"{name} must be {rule.words}; got {rate!r:.100}. Try 0.5."
                 )
 
 
@@ -213,7 +215,7 @@ def dropout(
     share: Share | None = None,
 ) -> jax.Array:
     """Sets a share of the units to zero and scales the others up to keep the mean."""
-    if rate == 0:
+    if not rate:
         return x_TxBxH
     shape = x_TxBxH.shape if mode == "each_step" else (1, *x_TxBxH.shape[1:])
     return _kept(x_TxBxH, bernoulli(key, 1 - rate, shape, share), rate)
@@ -222,8 +224,10 @@ def dropout(
 def _drop(
     x: jax.Array, key: jax.Array, rate: float, mask_shape: tuple[int, ...]
 ) -> jax.Array:
-    return _kept(x, jax.random.bernoulli(key, 1 - rate, mask_shape), rate)
+    return _kept(x, bernoulli(key, 1 - rate, mask_shape), rate)
 
 
 def _kept(x: jax.Array, keep: jax.Array, rate: float) -> jax.Array:
-    return jnp.where(keep, x / (1 - rate), 0)
+    # XLA multiplies by the reciprocal of a constant. Written out, so that a rate that
+    # is an input, as in `charjax.sweep.stacked`, gives the same bits.
+    return jnp.where(keep, x * (1 / jnp.asarray(1 - rate, x.dtype)), 0)

@@ -46,7 +46,7 @@ class Penalties:
             value: object = getattr(self, field.name)
             table = FIELDS[f"model.{field.name}"]
             assert table.rule is not None
-            is_number = isinstance(value, numbers.Real) and math.isfinite(float(value))
+            is_number = isinstance(value, numbers.Real) and value < math.inf
             if not (is_number and table.rule.accepts(value)):
                 raise ConfigError(
                     f"model.{field.name} must be {table.rule.words}; got "

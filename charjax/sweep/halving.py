@@ -8,7 +8,41 @@ it may yet do so when more runs have reached its rung.
 Li et al. (2020), https://arxiv.org/abs/1810.05934
 """
 
+import math
 from collections.abc import Collection, Sequence
+
+from charjax.config import Config
+from charjax.errors import ConfigError
+from charjax.text.made_up import is_made_up
+
+
+def check_factor(config: Config, factor: int, name: str) -> None:
+    """Raises a ConfigError if the runs of a configuration cannot be halved.
+
+    Args:
+      config: what the runs have in common.
+      factor: of as many runs one goes on at each rung; 0: all.
+      name: of the factor, for the message.
+    """
+    if factor and is_made_up(config.data):
+        raise ConfigError(
+            f"{name} must be 0 with data.name={config.data.name}, whose one epoch "
+            f"is the whole run; got {factor}. Try without it."
+        )
+    if factor and not 2 <= factor <= config.train.max_epochs:
+        raise ConfigError(
+            f"{name} must be from 2 to train.max_epochs, which is "
+            f"{config.train.max_epochs}; got {factor}. Try 3."
+        )
+
+
+def rungs_of(config: Config, factor: int) -> tuple[float, ...]:
+    """Returns the epochs at which runs are compared, the last one their end."""
+    end = config.train.max_epochs
+    if not factor:
+        return (float(end),)
+    count = int(math.log(end, factor) + 1e-9)
+    return tuple(end / factor**k for k in range(count, -1, -1))
 
 
 def rung_of(epoch: float, rungs: Sequence[float]) -> int:

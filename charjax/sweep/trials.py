@@ -12,7 +12,7 @@ import numpy as np
 from charjax.config import Config, check_config, parse_field
 from charjax.errors import ConfigError, did_you_mean
 from charjax.fields import FIELDS
-from charjax.text.made_up import is_made_up
+from charjax.sweep.halving import check_factor, rungs_of
 from charjax.training.identity import short_name
 
 _DIGITS = 3  # of a number drawn from a range, so that a run's name says its value
@@ -66,11 +66,7 @@ class Sweep(NamedTuple):
     @property
     def rungs(self) -> tuple[float, ...]:
         """The epochs at which runs are compared, the last one their end."""
-        end = self.config.train.max_epochs
-        if not self.factor:
-            return (float(end),)
-        count = int(math.log(end, self.factor) + 1e-9)
-        return tuple(end / self.factor**k for k in range(count, -1, -1))
+        return rungs_of(self.config, self.factor)
 
     def config_of(self, trial: Trial) -> Config:
         """Returns the configuration of a run."""
@@ -160,16 +156,7 @@ def make_sweep(
             "the text of a sweep must be one that each run can read; got standard "
             "input. Try a file."
         )
-    if factor and is_made_up(config.data):
-        raise ConfigError(
-            f"--halving must be 0 with data.name={config.data.name}, whose one epoch "
-            f"is the whole run; got {factor}. Try without it."
-        )
-    if factor and not 2 <= factor <= config.train.max_epochs:
-        raise ConfigError(
-            f"--halving must be from 2 to train.max_epochs, which is "
-            f"{config.train.max_epochs}; got {factor}. Try 3."
-        )
+    check_factor(config, factor, "--halving")
     size = math.prod(len(choice.values) or 10**6 for choice in choices)
     if num_trials:
         drawn = _drawn(choices, min(num_trials, size), config.train.seed)

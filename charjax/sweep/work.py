@@ -32,6 +32,7 @@ class Standing(NamedTuple):
       loss: its lowest validation loss; infinite before the first, and if it failed.
       at_rungs: its loss at each rung that it has reached.
       state: `'running'`, `'finished'`, `'failed'`, `'paused'` or `'new'`.
+      latest: the epoch of its last record, which a running one has come to.
     """
 
     trial: Trial
@@ -39,6 +40,7 @@ class Standing(NamedTuple):
     loss: float
     at_rungs: tuple[float, ...]
     state: str
+    latest: float
 
 
 def standings(sweep: Sweep) -> list[Standing]:
@@ -72,7 +74,8 @@ def _standing(sweep: Sweep, trial: Trial) -> Standing:
         at_rungs = (math.inf,) * len(sweep.rungs)
     else:
         state = "paused" if path.exists() else "new"
-    return Standing(trial, epoch, loss, at_rungs, state)
+    latest = max((record["epoch"] for record in records), default=0.0)
+    return Standing(trial, epoch, loss, at_rungs, state, latest)
 
 
 def work(sweep: Sweep, sinks: Sequence[Sink] = ()) -> None:

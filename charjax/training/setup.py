@@ -32,13 +32,12 @@ from charjax.text.form import form_of
 from charjax.text.made_up import corpus_of, is_made_up, made_streams
 from charjax.text.streams import bytes_per_character
 from charjax.text.vocab import Vocab
-from charjax.training import averages
 from charjax.training.averages import Averaging
-from charjax.training.configured import execution, frozen, model_spec, noise, penalties
-from charjax.training.optimizer import make_optimizer, make_schedule
+from charjax.training.configured import model_spec
 from charjax.training.progress import Progress, read_progress
+from charjax.training.rule import make_rule
 from charjax.training.state import TrainState, create_state, restore_state, spread
-from charjax.training.step import Advance, make_advance, make_train_step
+from charjax.training.step import Advance, make_advance
 from charjax.training.warm import warm_params
 from charjax.units import Say, silent
 
@@ -319,27 +318,15 @@ def make_plan(
     max_count = min(
         train.steps_per_dispatch, steps_per_epoch, eval_interval, total_steps
     )
-    schedule = schedule or make_schedule(
-        config.optimizer, steps_per_epoch=steps_per_epoch, total_steps=total_steps
-    )
-    optimizer = make_optimizer(
-        config.optimizer,
-        schedule,
-        seq_length=data.seq_length,
-        is_frozen=frozen(params, train.freeze),
-    )
-    averaging = averages.averaging(config.optimizer, steps_per_epoch)
     mesh = parallel.make_mesh(
         devices.choose(train.device), train.devices, data.batch_size
     )
-    train_step = make_train_step(
-        optimizer,
+    rule = make_rule(
+        config,
+        params,
         steps_per_epoch=steps_per_epoch,
-        reset_rate=train.reset_rate,
-        averaging=averaging,
-        noise=noise(config, params),
-        penalties=penalties(config),
-        execution=execution(config),
+        total_steps=total_steps,
+        schedule=schedule,
         mesh=mesh,
     )
     return Plan(
@@ -349,12 +336,12 @@ def make_plan(
         total_steps=total_steps,
         eval_interval=eval_interval,
         max_count=max_count,
-        schedule=schedule,
-        optimizer=optimizer,
-        averaging=averaging,
+        schedule=rule.schedule,
+        optimizer=rule.optimizer,
+        averaging=rule.averaging,
         mesh=mesh,
         advance=make_advance(
-            train_step, seq_length=data.seq_length, max_count=max_count
+            rule.train_step, seq_length=data.seq_length, max_count=max_count
         ),
         bytes_per_character={
             name: _bytes_per_character(lanes, params.vocab, mesh)

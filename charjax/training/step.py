@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from charjax import parallel
 from charjax.cells.base import Carry
-from charjax.cells.wrap import select_lanes
+from charjax.cells.wrap import bernoulli, select_lanes
 from charjax.devices import current_platform, training_options
 from charjax.model import Noise, Params, Penalties, chunk_loss, initial_carry
 from charjax.training.averages import Averaging
@@ -137,7 +137,7 @@ def make_train_step(
         ids_LxB = jnp.asarray(ids_BxL).T.astype(jnp.int32)
         x_TxB, y_TxB = ids_LxB[:-1], ids_LxB[1:]
         key_reset, key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        is_reset_B = jax.random.bernoulli(key_reset, reset_rate, (x_TxB.shape[1],))
+        is_reset_B = bernoulli(key_reset, reset_rate, (x_TxB.shape[1],))
         if steps_per_epoch:
             is_reset_B |= state.step % steps_per_epoch == 0
         zero = initial_carry(state.params, x_TxB.shape[1])
@@ -171,11 +171,19 @@ def make_train_step(
 
 
 def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> Advance:
+    """Returns `several(...)` of the same arguments, jitted; the state is donated."""
+    return jax.jit(
+        several(train_step, seq_length=seq_length, max_count=max_count),
+        donate_argnums=0,
+        compiler_options=training_options(current_platform()),
+    )
+
+
+def several(train_step: TrainStep, *, seq_length: int, max_count: int) -> Advance:
     """Returns `advance(state, window, count)`, which takes `count` training steps.
 
     Several steps in one call keep the device busy while the host reads losses. `count`
     is a traced value, so calls of any length up to `max_count` share one compilation.
-    The state is donated.
 
     Args:
       train_step: a step, as `make_train_step` returns it.
@@ -183,7 +191,7 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
       max_count: K, the most steps a call takes.
 
     Returns:
-      The jitted function; its window is `ids_Bx(K*T+1)`, chunks one after the other
+      The function; its window is `ids_Bx(K*T+1)`, chunks one after the other
       and the last target, of any unsigned integer type. Where the text has documents,
       or characters that do not count, it is that, `begins_Bx(K*T+1)` and
       `counts_Bx(K*T+1)`, each of these None where it is not needed.
@@ -218,6 +226,4 @@ def make_advance(train_step: TrainStep, *, seq_length: int, max_count: int) -> A
         )
         return state, DispatchMetrics(loss_K, norm_K, optax.tree.norm(state.params))
 
-    return jax.jit(
-        advance, donate_argnums=0, compiler_options=training_options(current_platform())
-    )
+    return advance

@@ -25,7 +25,7 @@ def screen(quiet: bool = False) -> Iterator[Sink]:
     """
     if quiet:
         yield ending
-    elif _is_plain() or sys.stdout is None or not sys.stdout.isatty():
+    elif not is_live():
         yield console
     else:
         from charjax.training.sinks.display import live  # rich takes 0.1 s to import
@@ -34,8 +34,10 @@ def screen(quiet: bool = False) -> Iterator[Sink]:
             yield sink
 
 
-def _is_plain() -> bool:
-    """Returns whether the user asked for output without control sequences."""
-    return bool(
-        os.environ.get("NO_COLOR") or os.environ.get("TERM") in ("dumb", "unknown")
+def is_live() -> bool:
+    """Returns whether standard output is a terminal that may be redrawn."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in (
+        "dumb",
+        "unknown",
     )
+    return not is_plain and sys.stdout is not None and sys.stdout.isatty()
