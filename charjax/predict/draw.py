@@ -34,8 +34,8 @@ from charjax.unroll.kernels import DrawKernel, draw_kernel
 
 _DRAWN_CHARACTERS = 1 << 9  # of each text, drawn in one call of the compiled function
 _NOISE = 1 << 20  # and at most this many numbers of noise for them
-# A model of more bytes than this is drawn from by XLA where there are few texts: in the
-# kernel one core alone reads all weights for each character of a text.
+# A model of more bytes than this, as the kernel packs it, is drawn from by XLA where
+# there are few texts: in the kernel one core alone reads all weights for each character.
 _LARGE = 1 << 21
 
 
@@ -209,7 +209,8 @@ def _find_kernel(
     if execution.unroll not in ("auto", "native"):
         return None
     weights = jax.tree.leaves(params)
-    is_large = sum(array.nbytes for array in weights) > _LARGE
+    bytes_each = 2 if execution.precision == "bfloat16" else 4
+    is_large = bytes_each * sum(array.size for array in weights) > _LARGE
     if execution.unroll == "auto" and is_large and num_texts < 8:
         return None
     kernel = draw_kernel(cell, platform, execution.precision)

@@ -369,6 +369,10 @@ def test_a_few_texts_of_a_large_model_are_drawn_by_jax_unless_requested():
     assert find("scan", 8) is None
     kernel = draw_kernel(LSTM, "cpu", "float32")
     assert find("auto", 8) is find("native", 1) is kernel
+    # In bfloat16 it is half as large.
+    rounded = draw._find_kernel(params, Execution(precision="bfloat16"), 1)
+    has_bfloat16 = native.problem("bfloat16") is None
+    assert rounded is (draw_kernel(LSTM, "cpu", "bfloat16") if has_bfloat16 else None)
 
 
 def test_after_no_step_the_state_is_the_one_before():
