@@ -20,4 +20,4 @@ export ASAN_OPTIONS=detect_leaks=0
 LD_PRELOAD="$($compiler -print-file-name=libasan.so) $($compiler -print-file-name=libubsan.so)"
 export LD_PRELOAD
 test "$(python -c "$problem")" = None || { echo "the library cannot be loaded"; exit 1; }
-python -m pytest -p no:xdist tests/unroll/test_native.py "$@"
+python -m pytest -n 0 tests/unroll/test_native.py "$@"
