@@ -360,7 +360,7 @@ def test_a_cut_text_is_the_same_from_the_kernel_and_from_the_loop(cut):
 
 @needs_compiler
 def test_a_few_texts_of_a_large_model_are_drawn_by_jax_unless_requested():
-    params = models.make(hidden_size=300)
+    params = models.make(hidden_size=250)
 
     def find(unroll, texts):
         return draw._find_kernel(params, Execution(unroll=unroll), texts)
