@@ -35,7 +35,7 @@ from charjax.unroll.kernels import DrawKernel, draw_kernel
 _DRAWN_CHARACTERS = 1 << 9  # of each text, drawn in one call of the compiled function
 _NOISE = 1 << 20  # and at most this many numbers of noise for them
 # A model of more bytes than this, as the kernel packs it, is drawn from by XLA where
-# there are few texts: in the kernel one core alone reads all weights for each character.
+# there are few texts: in the kernel one core alone reads all weights for a character.
 _LARGE = 1 << 21
 
 
