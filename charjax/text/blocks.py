@@ -5,10 +5,10 @@ its own lanes. The file is read, not mapped: mapped pages would count as memory,
 file that is cut short or on a failing disk would kill the process without a word.
 """
 
+import os
 import threading
 import weakref
 import zlib
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,11 @@ class Ids:
         self._count, self._vocab_size, self._crc32s = count, vocab_size, crc32s
         self._size = dtype.itemsize
         self._is_checked = bytearray(len(crc32s))
-        self._file = FileIO(path if descriptor is None else descriptor)
+        if descriptor is None:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._descriptor = descriptor
         self._lock = threading.Lock()  # of the place in the file
-        weakref.finalize(self, self._file.close)
+        weakref.finalize(self, os.close, descriptor)
 
     def __len__(self) -> int:
         return self._count
@@ -123,10 +125,12 @@ class Ids:
         size = last - first
         try:
             with self._lock:
-                self._file.seek(first)
-                raw = self._file.read(size)
+                os.lseek(self._descriptor, first, os.SEEK_SET)
+                raw = os.read(self._descriptor, size)
                 # Systems read no more than 2 GB in one call.
-                while len(raw) < size and (more := self._file.read(size - len(raw))):
+                while len(raw) < size:
+                    if not (more := os.read(self._descriptor, size - len(raw))):
+                        break
                     raw += more
         except OSError as error:
             raise TextError(

@@ -147,11 +147,16 @@ def _raised_again(request: StopRequest) -> Iterator[Any]:
     before, timers, retries = sys.unraisablehook, [], []
 
     def hook(unraisable: Any) -> None:
-        if not isinstance(unraisable.exc_value, Stopped):
-            before(unraisable)
+        if isinstance(unraisable.exc_value, Stopped):
+            raise_later(unraisable.exc_value.signum)
             return
+        try:
+            before(unraisable)
+        except Stopped as stopped:  # the signal came meanwhile
+            raise_later(stopped.signum)
+
+    def raise_later(signum: int) -> None:
         retries.append(None)
-        signum = unraisable.exc_value.signum
         timer = threading.Timer(_RETRY_SECONDS, _thread.interrupt_main, (signum,))
         timer.daemon = True
         timers.append(timer)
