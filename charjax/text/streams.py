@@ -202,7 +202,7 @@ def small_text_warning(streams: Streams) -> str | None:
 def bytes_per_character(lanes: Lanes, vocab: Vocab) -> float:
     """Returns the mean length of a split's characters in UTF-8.
 
-    In a split of more than 16 million it is that of so many, spread evenly over it.
+    Of a split of more than 16 million characters, 16 million spread evenly are counted.
 
     Args:
       lanes: the split, which has a chunk.
