@@ -98,7 +98,13 @@ class Ids:
 
         Raises:
           TextError: a block that they are in is damaged or cannot be read.
+          TypeError: it is not a slice, or has a step.
         """
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            raise TypeError(
+                f"ids must be sliced as ids[start:stop]; got {part!r:.100}. Try "
+                "np.asarray(ids)."
+            )
         start, stop, _ = part.indices(self._count)
         first, last = start * self._size, max(start, stop) * self._size
         for block in range(first // BLOCK_BYTES, num_blocks(last)):
@@ -109,7 +115,11 @@ class Ids:
     def __array__(
         self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
     ) -> np.ndarray:
-        return np.asarray(self[:], dtype)
+        if copy is False:
+            raise ValueError(
+                "copy must be None or True for ids in a file; got False. Try None."
+            )
+        return np.array(self[:], dtype)
 
     def _check(self, block: int) -> None:
         first = block * BLOCK_BYTES
@@ -124,14 +134,12 @@ class Ids:
         """Returns the bytes from `first` to `last`."""
         size = last - first
         try:
-            with self._lock:
-                os.lseek(self._descriptor, first, os.SEEK_SET)
-                raw = os.read(self._descriptor, size)
-                # Systems read no more than 2 GB in one call.
-                while len(raw) < size:
-                    if not (more := os.read(self._descriptor, size - len(raw))):
-                        break
-                    raw += more
+            raw = self._read_at(first, size)
+            # Systems read no more than 2 GB in one call.
+            while len(raw) < size:
+                if not (more := self._read_at(first + len(raw), size - len(raw))):
+                    break
+                raw += more
         except OSError as error:
             raise TextError(
                 f"Cannot read {shown(self.path)}: {error.strerror or error}"
@@ -139,6 +147,13 @@ class Ids:
         if len(raw) < size:  # it was cut short since it was opened
             raise self._damaged(first, last)
         return raw
+
+    def _read_at(self, first: int, size: int) -> bytes:
+        if hasattr(os, "pread"):  # a forked process shares the place in the file
+            return os.pread(self._descriptor, size, first)
+        with self._lock:
+            os.lseek(self._descriptor, first, os.SEEK_SET)
+            return os.read(self._descriptor, size)
 
     def _damaged(self, first: int, last: int) -> TextError:
         return TextError(

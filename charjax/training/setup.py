@@ -354,7 +354,8 @@ def make_plan(
 def _bytes_per_character(lanes: Lanes, vocab: Vocab, mesh: Mesh | None) -> float:
     """Returns it of all lanes, of which each process reads its own, as many."""
     here = lanes.part(parallel.lanes_here(lanes.batch_size, mesh))
-    return hosts.mean(bytes_per_character(here, vocab))
+    # Damage that one process finds must not leave the others waiting.
+    return hosts.mean(hosts.together(lambda: bytes_per_character(here, vocab)))
 
 
 def first_state(plan: Plan, params: Params) -> TrainState:

@@ -43,6 +43,19 @@ def test_slices_are_those_of_an_array(text, bounds):
             assert len(ids) == len(text)
 
 
+@pytest.mark.parametrize("part", [0, slice(None, None, 2), slice(None, None, -1)])
+def test_what_is_not_a_plain_slice_is_refused(folder, part):
+    with pytest.raises(TypeError, match="must be sliced as"):
+        open_corpus(folder).ids[part]
+
+
+def test_an_array_of_all_ids_is_a_copy(folder):
+    ids = open_corpus(folder).ids
+    assert np.array(ids).flags.writeable
+    with pytest.raises(ValueError, match="copy must be"):
+        np.array(ids, copy=False)
+
+
 def test_the_header_has_the_checksum_of_each_block(folder, monkeypatch):
     monkeypatch.setattr(reading, "PIECE_BYTES", 7)
     open_corpus(folder)

@@ -134,6 +134,15 @@ def test_products_in_bfloat16_are_rounded_as_by_the_scan(cell, T, B, H, precisio
 
 @needs_compiler
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_texts_give_no_outputs(precision):
+    arrays = given("lstm", 5, 0, 16)
+    kernel = unroll_kernel(LSTM, "cpu", precision)
+    _, h_TxBxH = kernel.unroll(arrays.params, arrays.carry, arrays.z_TxBxGH)
+    assert h_TxBxH.shape == (5, 0, 16)
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_text_has_the_same_bits_among_any_number_of_others(cell, precision):
     """So also for any number of cores, each of which takes a share of the texts."""

@@ -65,6 +65,7 @@ constexpr int kRowsAtOnce<kVectors, Pair> = 2 * kTileRows;
 template <int kVectors>
 inline void Multiply(int64_t count, const Pair* x, int64_t stride, const Pair* panel,
                      int64_t depth, Vec* sums) {
+  if (!count) return;  // there are no tiles of no rows
   if (MayUseTiles()) {
     return MultiplyInTiles<kVectors>(count, x, stride, panel, depth, sums);
   }

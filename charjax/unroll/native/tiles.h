@@ -23,7 +23,8 @@ constexpr int kTileRows = 16;
 // Says that instructions which the compiler does not look into read what is there.
 inline void IsRead(const void* at) { __asm__ volatile("" : : "r"(at) : "memory"); }
 
-// Asks the system once for the registers of tiles, which it may refuse.
+// Asks the system once for the registers of tiles. Where it refuses, sums are rounded
+// otherwise.
 inline bool MayUseTiles() {
   constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   static const bool may = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
@@ -33,9 +34,11 @@ inline bool MayUseTiles() {
 // The shapes of this thread's tiles while it multiplies a share of the rows.
 class Tiles {
  public:
-  Tiles() { Rows() = 0; }
+  Tiles() = default;
+  Tiles(const Tiles&) = delete;
   ~Tiles() {
     if (Rows()) _tile_release();
+    Rows() = 0;
   }
 
   // Makes them those of a product of this many rows, at most two tiles of them: 0 to 3
